@@ -1,0 +1,1 @@
+//! Every system call of ratbond's packet path: TUN, UDP, clock, worker threads, link emulator.

@@ -1,0 +1,1 @@
+//! `bond/1`: the sealed link protocol. See docs/wire.md.

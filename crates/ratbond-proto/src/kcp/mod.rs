@@ -1,0 +1,1 @@
+//! KCP as kcp-go and stock ratbond speak it. See docs/wire.md.

@@ -1,0 +1,16 @@
+//! The link protocols, schedulers and session of ratbond, as pure state machines.
+//!
+//! **Guarantee.** Nothing in this crate reads a clock, opens a socket, starts a thread or draws a random number of
+//! its own. Time ([`Time`]), datagrams, packets and seeds come in as arguments; datagrams to send, packets to
+//! deliver, events and the next deadline come out. The same inputs give the same outputs, always, so an hour of a lossy
+//! network is a test of a second. `clippy.toml` beside this crate holds it to that.
+
+pub mod bond;
+pub mod kcp;
+pub mod packet;
+pub mod path;
+pub mod scheduler;
+pub mod time;
+
+pub use packet::{Packet, PacketPool};
+pub use time::Time;

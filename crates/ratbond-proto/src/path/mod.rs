@@ -1,0 +1,1 @@
+//! What a link knows of its own path: delivery rate, round-trip time, pacing.

@@ -1,0 +1,1 @@
+//! Which link a packet takes.

@@ -1,0 +1,1 @@
+//! The typed border between ratbond's Rust engine and its Python package.
