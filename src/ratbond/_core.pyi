@@ -1,0 +1,139 @@
+"""The border between ratbond's Python and its Rust engine.
+
+Nothing here is called per packet. Every class is safe to use from any thread; no call holds a lock that a packet
+waits for. Errors of the system (device busy, no permission) are raised as :class:`EngineError` whose text is one line
+that says what to do.
+"""
+
+from typing import Literal, TypedDict, final
+
+__version__: str
+
+class EngineError(Exception):
+    """Something the engine or the kernel refused; the text is one line for the user."""
+
+EventKind = Literal["session_up", "session_down", "link_up", "link_suspect", "link_down", "refused", "note"]
+
+@final
+class Event:
+    """Something that happened; see ``kind``.
+
+    - ``session_up``: the first link of a session is up. ``peer`` is ``"ratbond"`` or ``"stock"``. A tun may be attached.
+    - ``session_down``: the last link of a session is dead. Its tun stays attached until it is detached.
+    - ``link_up`` / ``link_suspect`` / ``link_down``: a link joined, stopped answering, or left, with the reason in ``detail``.
+    - ``refused``: a peer's datagrams were refused (wrong secret, wrong tunnel-id, ...); at most one a second per cause.
+    - ``note``: anything else that belongs in the log.
+    """
+
+    kind: EventKind
+    session: int
+    link: int | None
+    name: str
+    detail: str
+    links_up: int
+    peer: str
+    at_ns: int  # CLOCK_MONOTONIC
+
+class LinkSnapshot(TypedDict):
+    """One conversation of one link. Counters count since the link was made."""
+
+    id: int
+    name: str
+    conv: int
+    state: Literal["connecting", "up", "suspect", "dead"]
+    local: str  # "ip:port" or "" when not known
+    remote: str
+    rtt_ms: float  # smoothed; 0.0 before the first sample
+    rttvar_ms: float
+    min_rtt_ms: float
+    rto_ms: float
+    delivery_rate_bps: float
+    in_flight_segments: int
+    in_flight_bytes: int
+    cwnd_segments: int
+    queued_packets: int
+    queued_bytes: int
+    tx_packets: int  # IP packets given to this link
+    tx_bytes: int
+    rx_packets: int  # IP packets that came out of it
+    rx_bytes: int
+    wire_tx_datagrams: int
+    wire_tx_bytes: int  # UDP payload
+    wire_rx_datagrams: int
+    wire_rx_bytes: int
+    segments_sent: int
+    retransmits: int  # all of them, fast ones included
+    fast_retransmits: int
+    timeouts: int
+    duplicates: int  # segments that had come before
+    loss: float  # retransmits / segments sent, over the last few seconds
+    aqm_drops: int
+    overflow_drops: int
+    malformed: int  # datagrams or segments that were dropped as invalid
+    hello_age_ms: float  # since any payload came; -1.0 before the first
+    uptime_ms: float  # since it came up; 0.0 when it is not
+
+class SessionSnapshot(TypedDict):
+    id: int
+    up: bool
+    peer: str
+    tunnel_id: int
+    scheduler: str
+    uptime_ms: float
+    tun: str  # device name or ""
+    tun_rx_packets: int  # read from the tun
+    tun_rx_bytes: int
+    tun_tx_packets: int  # written to the tun
+    tun_tx_bytes: int
+    no_link_drops: int  # packets that found no link
+    requeued_packets: int  # taken from a dead link and sent again over another
+    links: list[LinkSnapshot]
+
+@final
+class Tun:
+    """A TUN device (IFF_TUN, no packet information). It exists until :meth:`close` and until no engine uses it."""
+
+    def __init__(self, name: str) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def ifindex(self) -> int: ...
+    def close(self) -> None: ...
+
+@final
+class Engine:
+    """One end of a tunnel: worker threads, sockets, sessions.
+
+    A client has exactly one session, number 0, from the start; it has links only through :meth:`add_link`.
+    A server makes sessions and links as datagrams of peers arrive on ``listen``.
+    """
+
+    def __init__(
+        self,
+        *,
+        role: Literal["client", "server"],
+        protocol: Literal["kcp"],
+        tunnel_id: int,
+        scheduler: Literal["consistent", "roundrobin"],
+        mux: int = 1,
+        secret: str | None = None,  # stock AES: the passphrase
+        listen: tuple[str, int] | None = None,  # server: address, port
+    ) -> None: ...
+    @property
+    def event_fd(self) -> int:
+        """Readable when :meth:`events` has something; for an event loop's reader."""
+    @property
+    def local_address(self) -> tuple[str, int] | None:
+        """Where a server listens (the real port when 0 was asked for)."""
+    def events(self) -> list[Event]:
+        """Takes all waiting events."""
+    def add_link(self, name: str, *, device: str | None, source: str | None, remote: tuple[str, int]) -> int:
+        """Client: opens a UDP socket bound to the device and the source address and starts ``mux`` conversations on it. Returns the link's number."""
+    def remove_link(self, link: int, reason: str) -> None:
+        """Takes a link out at once: the peer is told over the others, what it held goes over the others."""
+    def attach_tun(self, session: int, tun: Tun) -> None: ...
+    def detach_tun(self, session: int) -> None: ...
+    def set_scheduler(self, scheduler: Literal["consistent", "roundrobin"]) -> None: ...
+    def snapshot(self) -> list[SessionSnapshot]: ...
+    def close(self) -> None:
+        """Stops the threads and closes every socket and tun. Idempotent."""
