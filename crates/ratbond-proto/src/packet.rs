@@ -82,7 +82,9 @@ impl PacketPool {
     /// Gives a packet's memory back. Outsized buffers are freed.
     pub fn put(&mut self, packet: Packet) {
         let mut bytes = packet.bytes;
-        if self.free.len() < self.max_free && (PACKET_CAPACITY..=2 * PACKET_CAPACITY).contains(&bytes.capacity()) {
+        if self.free.len() < self.max_free
+            && (PACKET_CAPACITY..=2 * PACKET_CAPACITY).contains(&bytes.capacity())
+        {
             bytes.clear();
             self.free.push(bytes);
         }

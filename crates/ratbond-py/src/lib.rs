@@ -1,1 +1,9 @@
 //! The typed border between ratbond's Rust engine and its Python package.
+
+use pyo3::prelude::*;
+
+/// The compiled module `ratbond._core`; `src/ratbond/_core.pyi` is its description.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,70 @@
+# Everything a developer types. CI runs `lint` and `test`; nothing else is needed on a fresh clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+bin := .venv/bin
+engine_sources := Cargo.toml Cargo.lock pyproject.toml .cargo/config.toml \
+	$(shell find crates -name '*.rs' -o -name Cargo.toml)
+
+# pip's and uv's own settings on this machine must not change what gets installed.
+unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS
+# uv trusts the certificates that the system trusts.
+export UV_SYSTEM_CERTS := true
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
+
+.PHONY: build demo test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
+
+build: $(VIRTUAL_ENV)/.built ## make .venv with the command .venv/bin/ratbond and the release engine
+
+$(VIRTUAL_ENV)/.built: $(engine_sources) | bootstrap-run
+	$(bin)/uv pip install --quiet --no-deps --no-build-isolation --reinstall-package ratbond --editable .
+	@touch $@
+
+demo: build ## bond two emulated WANs on this machine and watch it (root)
+	$(bin)/python -m ratbond.lab.demo
+
+test: test-rust test-python ## install all it needs and run every test (as root also those in network namespaces)
+
+test-rust: | bootstrap-dev
+	cargo test --workspace --locked --quiet
+
+test-python: build | bootstrap-dev
+	$(bin)/pytest
+
+lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+	$(bin)/python scripts/check_repo.py
+
+fmt: | bootstrap-dev ## format Rust and Python
+	cargo fmt --all
+	$(bin)/ruff check --fix-only --exit-zero --quiet
+	$(bin)/ruff format
+
+bench: | bootstrap-run ## run the engine's benchmarks
+	cargo bench --workspace --locked
+
+FUZZ_CASES ?= 200000
+fuzz: | bootstrap-run ## run every property test and fuzz entry point for minutes (FUZZ_CASES=N)
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --locked --release fuzz
+
+lock: | bootstrap-dev ## pin the dependencies anew (LOCK_FLAGS=--upgrade for the newest)
+	scripts/lock $(LOCK_FLAGS)
+
+bootstrap-run bootstrap-dev: bootstrap-%:
+	@scripts/bootstrap $*
+
+clean: ## remove what was built, and .venv
+	rm -rf .venv target build dist src/ratbond/_core.*.so
+	find src tests scripts bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12

@@ -1,0 +1,32 @@
+"""What holds for every test: an ERROR in a log is a failure, and namespace tests run only where they can."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="network namespaces need root")
+    for item in items:
+        if item.get_closest_marker("netns"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _no_error_is_logged(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test during which anything logged an ERROR, unless it is marked ``logs_errors``."""
+    yield
+    if request.node.get_closest_marker("logs_errors"):
+        return
+    errors = [
+        record.getMessage()
+        for phase in ("setup", "call")
+        for record in caplog.get_records(phase)
+        if record.levelno >= logging.ERROR
+    ]
+    if errors:
+        pytest.fail("logged at ERROR: " + "; ".join(errors))
