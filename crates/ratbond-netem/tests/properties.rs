@@ -82,7 +82,9 @@ fn run(link: &mut Link<u32>, steps: &[Step]) -> Vec<(u64, u32)> {
                 }
                 now_ns = until_ns;
             }
-            Step::Reconfigure(config) => link.reconfigure(now_ns, *config.clone()).expect("a valid configuration"),
+            Step::Reconfigure(config) => {
+                link.reconfigure(now_ns, *config.clone()).expect("a valid configuration")
+            }
         }
     }
     arrived.extend(drain(link));
