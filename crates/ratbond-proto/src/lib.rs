@@ -6,11 +6,18 @@
 //! network is a test of a second. `clippy.toml` beside this crate holds it to that.
 
 pub mod bond;
+pub mod event;
+pub mod flow;
 pub mod kcp;
+pub mod link;
 pub mod packet;
 pub mod path;
+pub mod queue;
 pub mod scheduler;
+pub mod session;
 pub mod time;
 
+pub use event::{DownReason, Event, Peer};
 pub use packet::{Packet, PacketPool};
+pub use session::{Role, Session};
 pub use time::Time;

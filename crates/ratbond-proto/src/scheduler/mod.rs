@@ -1,1 +1,46 @@
 //! Which link a packet takes.
+//!
+//! A scheduler is asked once for each packet, with the links that may carry it now. It keeps what state it likes; it
+//! never sees a packet's bytes, only its [`Flow`].
+
+mod consistent;
+mod round_robin;
+
+pub use consistent::Consistent;
+pub use round_robin::RoundRobin;
+
+use crate::flow::Flow;
+
+/// A link that may carry a packet now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// A name of the link that both ends know (KCP: the conversation), so that both choose alike.
+    pub key: u32,
+}
+
+/// A rule that spreads packets over links.
+pub trait Scheduler: std::fmt::Debug + Send {
+    /// The position in `candidates` of the link for a packet of `flow`; `None` only when there are none.
+    fn choose(&mut self, flow: &Flow, candidates: &[Candidate]) -> Option<usize>;
+}
+
+/// The schedulers, by the names a user gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchedulerKind {
+    /// A flow stays on its link: [`Consistent`].
+    #[default]
+    Consistent,
+    /// Packet by packet: [`RoundRobin`].
+    RoundRobin,
+}
+
+impl SchedulerKind {
+    /// A new scheduler of this kind.
+    #[must_use]
+    pub fn build(self) -> Box<dyn Scheduler> {
+        match self {
+            Self::Consistent => Box::new(Consistent),
+            Self::RoundRobin => Box::new(RoundRobin::default()),
+        }
+    }
+}

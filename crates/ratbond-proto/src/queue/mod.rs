@@ -1,0 +1,239 @@
+//! The queue in front of a link: one queue a flow, served in turn, each kept short by CoDel.
+//!
+//! After FQ-CoDel (RFC 8290): flows hash into buckets, a bucket that just became busy is served once before those that
+//! stay busy (so sparse flows pass), busy ones share by deficit round robin in bytes, and CoDel (RFC 8289) drops from
+//! the head of a bucket whose packets wait too long. The whole queue is bounded in bytes; what overflows is dropped
+//! from the head of the fattest bucket.
+
+mod codel;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::codel::{CoDel, Verdict};
+use crate::flow::Flow;
+use crate::packet::{Packet, PacketPool};
+use crate::time::Time;
+
+const BUCKETS: usize = 256;
+const QUANTUM_BYTES: i64 = 1514;
+
+/// Limits of a [`FairQueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Most bytes that wait, over all flows.
+    pub limit_bytes: usize,
+    /// Standing delay that CoDel accepts in a bucket.
+    pub target: Duration,
+    /// How long the delay may stay above the target before CoDel drops: a little over the largest inner RTT.
+    pub interval: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { limit_bytes: 4 << 20, target: Duration::from_millis(10), interval: Duration::from_millis(100) }
+    }
+}
+
+/// A packet on its way to a link.
+#[derive(Debug)]
+pub struct Queued {
+    /// The packet.
+    pub packet: Packet,
+    /// Its flow.
+    pub flow: Flow,
+    /// When it came from the tun.
+    pub since: Time,
+}
+
+/// What a queue counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Packets that CoDel dropped.
+    pub aqm_drops: u64,
+    /// Packets dropped because the queue was full.
+    pub overflow_drops: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Idle,
+    New,
+    Old,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    packets: VecDeque<Queued>,
+    bytes: usize,
+    deficit: i64,
+    turn: Turn,
+    codel: CoDel,
+}
+
+/// Flow queues with CoDel; see the module.
+#[derive(Debug)]
+pub struct FairQueue {
+    config: QueueConfig,
+    buckets: Vec<Bucket>,
+    new: VecDeque<u16>,
+    old: VecDeque<u16>,
+    bytes: usize,
+    packets: usize,
+    stats: QueueStats,
+}
+
+impl FairQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(config: QueueConfig) -> Self {
+        let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
+        Self {
+            config,
+            buckets,
+            new: VecDeque::new(),
+            old: VecDeque::new(),
+            bytes: 0,
+            packets: 0,
+            stats: QueueStats::default(),
+        }
+    }
+
+    /// Packets that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.packets
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was dropped so far.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        self.stats
+    }
+
+    /// Adds a packet; drops from the fattest flow when the queue is then over its limit.
+    pub fn push(&mut self, item: Queued, pool: &mut PacketPool) {
+        let index = (item.flow.queue % BUCKETS as u64) as u16;
+        let bucket = &mut self.buckets[usize::from(index)];
+        let bytes = item.packet.len();
+        bucket.packets.push_back(item);
+        bucket.bytes += bytes;
+        self.bytes += bytes;
+        self.packets += 1;
+        if bucket.turn == Turn::Idle {
+            bucket.turn = Turn::New;
+            bucket.deficit = QUANTUM_BYTES;
+            self.new.push_back(index);
+        }
+        if self.bytes > self.config.limit_bytes {
+            self.shed(pool);
+        }
+    }
+
+    /// The next packet to send at `now`. What CoDel drops on the way is counted and given back to the pool.
+    pub fn pop(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
+        loop {
+            let (index, turn) = match self.new.front() {
+                Some(&index) => (index, Turn::New),
+                None => (*self.old.front()?, Turn::Old),
+            };
+            let bucket = &mut self.buckets[usize::from(index)];
+            if bucket.deficit <= 0 {
+                bucket.deficit += QUANTUM_BYTES;
+                self.rotate(turn);
+                continue;
+            }
+            match self.pop_bucket(index, now, pool) {
+                Some(item) => return Some(item),
+                // An emptied new bucket passes through the old ones once, else a flow could stay new for ever (RFC 8290 4.2).
+                None if turn == Turn::New && !self.old.is_empty() => self.rotate(turn),
+                None => self.retire(turn),
+            }
+        }
+    }
+
+    /// Takes everything, oldest flow turn first, each flow in order. Nothing is dropped.
+    pub fn drain(&mut self) -> Vec<Queued> {
+        let mut items = Vec::with_capacity(self.packets);
+        for index in self.new.drain(..).chain(self.old.drain(..)) {
+            let bucket = &mut self.buckets[usize::from(index)];
+            items.extend(bucket.packets.drain(..));
+            bucket.bytes = 0;
+            bucket.turn = Turn::Idle;
+        }
+        self.bytes = 0;
+        self.packets = 0;
+        items
+    }
+
+    fn rotate(&mut self, turn: Turn) {
+        let index = if turn == Turn::New { self.new.pop_front() } else { self.old.pop_front() };
+        if let Some(index) = index {
+            self.buckets[usize::from(index)].turn = Turn::Old;
+            self.old.push_back(index);
+        }
+    }
+
+    fn retire(&mut self, turn: Turn) {
+        let index = if turn == Turn::New { self.new.pop_front() } else { self.old.pop_front() };
+        if let Some(index) = index {
+            self.buckets[usize::from(index)].turn = Turn::Idle;
+        }
+    }
+
+    fn pop_bucket(&mut self, index: u16, now: Time, pool: &mut PacketPool) -> Option<Queued> {
+        let (target, interval) = (self.config.target, self.config.interval);
+        loop {
+            let bucket = &mut self.buckets[usize::from(index)];
+            let item = bucket.packets.pop_front()?;
+            bucket.bytes -= item.packet.len();
+            self.bytes -= item.packet.len();
+            self.packets -= 1;
+            let sojourn = now.saturating_since(item.since);
+            match bucket.codel.judge(now, sojourn, bucket.bytes, target, interval) {
+                Verdict::Send => {
+                    bucket.deficit -= item.packet.len() as i64;
+                    return Some(item);
+                }
+                Verdict::Drop => {
+                    self.stats.aqm_drops += 1;
+                    pool.put(item.packet);
+                }
+            }
+        }
+    }
+
+    /// Halves the fattest bucket from its head, at most 64 packets (as Linux's fq_codel does, so that a flood does not
+    /// pay a search for each packet).
+    fn shed(&mut self, pool: &mut PacketPool) {
+        let Some(bucket) = self.buckets.iter_mut().max_by_key(|bucket| bucket.bytes) else { return };
+        let keep = bucket.bytes / 2;
+        for _ in 0..64 {
+            if bucket.bytes <= keep {
+                break;
+            }
+            let Some(item) = bucket.packets.pop_front() else { break };
+            bucket.bytes -= item.packet.len();
+            self.bytes -= item.packet.len();
+            self.packets -= 1;
+            self.stats.overflow_drops += 1;
+            pool.put(item.packet);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+
+fn flow(queue: u64) -> Flow {
+    Flow { pin: queue, queue, tcp: true, dscp: 0 }
+}
+
+fn item(queue: u64, len: usize, since: Time) -> Queued {
+    Queued { packet: Packet::from(vec![queue as u8; len]), flow: flow(queue), since }
+}
+
+fn queue(limit_bytes: usize) -> (FairQueue, PacketPool) {
+    (FairQueue::new(QueueConfig { limit_bytes, ..QueueConfig::default() }), PacketPool::new(16))
+}
+
+#[test]
+fn busy_flows_share_by_bytes() {
+    let (mut queue, mut pool) = queue(1 << 20);
+    for _ in 0..300 {
+        queue.push(item(1, 1400, Time::ZERO), &mut pool);
+    }
+    for _ in 0..300 {
+        queue.push(item(2, 350, Time::ZERO), &mut pool);
+    }
+    let mut bytes = [0; 3];
+    for _ in 0..200 {
+        let item = queue.pop(Time::ZERO, &mut pool).unwrap();
+        bytes[item.flow.queue as usize] += item.packet.len();
+    }
+    assert!(bytes[1].abs_diff(bytes[2]) < 3000, "{bytes:?}");
+}
+
+#[test]
+fn a_sparse_flow_passes_a_busy_one() {
+    let (mut queue, mut pool) = queue(1 << 20);
+    for _ in 0..100 {
+        queue.push(item(1, 1400, Time::ZERO), &mut pool);
+    }
+    for _ in 0..3 {
+        queue.pop(Time::ZERO, &mut pool);
+    }
+    queue.push(item(2, 100, Time::ZERO), &mut pool);
+    assert_eq!(queue.pop(Time::ZERO, &mut pool).unwrap().flow.queue, 2);
+}
+
+#[test]
+fn each_flow_leaves_in_order() {
+    let (mut queue, mut pool) = queue(1 << 20);
+    for n in 0..50u64 {
+        queue.push(item(n % 3, 100 + n as usize, Time::ZERO), &mut pool);
+    }
+    let mut last = [0; 3];
+    while let Some(item) = queue.pop(Time::ZERO, &mut pool) {
+        let seen = &mut last[item.flow.queue as usize];
+        assert!(item.packet.len() > *seen);
+        *seen = item.packet.len();
+    }
+    assert_eq!((queue.len(), queue.bytes()), (0, 0));
+}
+
+#[test]
+fn overflow_drops_from_the_head_of_the_fattest_flow() {
+    let (mut queue, mut pool) = queue(100_000);
+    queue.push(item(2, 1000, Time::ZERO), &mut pool);
+    for n in 0..200 {
+        queue.push(item(1, 1000 + n, Time::ZERO), &mut pool);
+    }
+    assert!(queue.bytes() <= 100_000);
+    assert!(queue.stats().overflow_drops > 0);
+    let rest = queue.drain();
+    assert_eq!(rest.iter().filter(|item| item.flow.queue == 2).count(), 1);
+    assert_eq!(rest.iter().map(|item| item.packet.len()).max(), Some(1199));
+}
+
+/// A flow that offers twice what the link takes, but slows down at drops as TCP does.
+#[test]
+fn a_standing_queue_is_brought_down_to_the_target() {
+    let (mut queue, mut pool) = queue(16 << 20);
+    let (mut window, mut in_queue) = (200usize, 0usize);
+    let mut late = Duration::ZERO;
+    for ms in 0..20_000u64 {
+        let now = Time::from_millis(ms);
+        while in_queue < window {
+            queue.push(item(1, 1400, now), &mut pool);
+            in_queue += 1;
+        }
+        let drops = queue.stats().aqm_drops;
+        if let Some(item) = queue.pop(now, &mut pool) {
+            in_queue = queue.len();
+            late = now.saturating_since(item.since);
+        }
+        if queue.stats().aqm_drops > drops {
+            window = (window / 2).max(2);
+        } else if ms % 100 == 0 {
+            window += 1;
+        }
+    }
+    assert!(late < Duration::from_millis(60), "a packet still waits {late:?}");
+    assert!(queue.stats().aqm_drops > 0);
+}
+
+#[test]
+fn a_queue_within_its_target_drops_nothing() {
+    let (mut queue, mut pool) = queue(16 << 20);
+    for ms in 0..5_000 {
+        queue.push(item(1, 1400, Time::from_millis(ms)), &mut pool);
+        queue.pop(Time::from_millis(ms + 5), &mut pool).unwrap();
+    }
+    assert_eq!(queue.stats(), QueueStats::default());
+}

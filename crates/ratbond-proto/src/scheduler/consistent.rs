@@ -1,0 +1,65 @@
+//! Rendezvous hashing (Thaler and Ravishankar, 1998): a flow goes to the link with the highest score of (flow, link).
+//!
+//! When a link leaves, only its own flows move; when it returns, only they return; the spread is even. Stock
+//! ratbond's hash ring keeps the first two promises and breaks the third.
+
+use super::{Candidate, Scheduler};
+use crate::flow::{Flow, mix};
+
+/// Pins each flow to a link, the same one in both directions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Consistent;
+
+impl Scheduler for Consistent {
+    fn choose(&mut self, flow: &Flow, candidates: &[Candidate]) -> Option<usize> {
+        let score = |candidate: &Candidate| mix(flow.pin ^ mix(u64::from(candidate.key)));
+        candidates
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, candidate)| score(candidate))
+            .map(|(position, _)| position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flows() -> impl Iterator<Item = Flow> {
+        (0..1000).map(|n| Flow { pin: mix(n), queue: 0, tcp: true, dscp: 0 })
+    }
+
+    fn links(keys: &[u32]) -> Vec<Candidate> {
+        keys.iter().map(|&key| Candidate { key }).collect()
+    }
+
+    fn key_for(flow: &Flow, links: &[Candidate]) -> u32 {
+        links[Consistent.choose(flow, links).unwrap()].key
+    }
+
+    #[test]
+    fn a_thousand_flows_spread_within_a_tenth_of_even() {
+        for tunnel_id in [10, 660, 990] {
+            let links = links(&[tunnel_id, tunnel_id + 1]);
+            let first = flows().filter(|flow| key_for(flow, &links) == tunnel_id).count();
+            assert!((450..=550).contains(&first), "{first} of 1000 flows took the first link of {tunnel_id}");
+        }
+    }
+
+    #[test]
+    fn only_the_flows_of_a_link_that_left_move_and_only_they_return() {
+        let (all, fewer) = (links(&[660, 661, 662]), links(&[660, 662]));
+        for flow in flows() {
+            let before = key_for(&flow, &all);
+            let without = key_for(&flow, &fewer);
+            assert!(before == 661 || before == without);
+            assert_eq!(key_for(&flow, &all), before);
+        }
+    }
+
+    #[test]
+    fn the_order_in_which_links_joined_does_not_matter() {
+        let (one_way, other_way) = (links(&[660, 661, 662]), links(&[662, 660, 661]));
+        assert!(flows().all(|flow| key_for(&flow, &one_way) == key_for(&flow, &other_way)));
+    }
+}

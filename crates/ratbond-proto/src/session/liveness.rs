@@ -1,0 +1,212 @@
+//! Which links are alive, and what becomes of what a dead one held.
+//!
+//! | state | becomes | when |
+//! |---|---|---|
+//! | connecting | up | something valid came |
+//! | connecting | gone | nothing came for 3 s |
+//! | up | suspect | an answer is overdue (600 ms, or more where the RTT explains it) |
+//! | suspect | up | something valid came |
+//! | up, suspect | gone | silent for 10 s, retransmitted too often, or taken down by either end |
+//!
+//! A client asks for a new link when one is gone, and also when no link is up and one has been suspect for a moment:
+//! perhaps the server restarted and no longer knows the conversation. Whichever answers first stays.
+
+use std::time::Duration;
+
+use super::slot::{HELLO_INTERVAL, LinkState, Slot};
+use super::{Role, Session};
+use crate::event::{DownReason, Event};
+use crate::flow::Flow;
+use crate::link::{Link, WanId};
+use crate::queue::Queued;
+use crate::scheduler::Candidate;
+use crate::time::Time;
+
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+/// A driver that could not open a new link is asked again after this long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl<L: Link> Session<L> {
+    /// The next deadline of any link; `None` without links.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let reconnect = self.reconnect_at();
+        self.slots.iter().map(Slot::timeout).chain(reconnect).min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        for slot in &mut self.slots {
+            if slot.link.poll_timeout().is_some_and(|deadline| deadline <= now) {
+                slot.link.handle_timeout(now);
+            }
+            if slot.state != LinkState::Connecting && slot.hello_due <= now {
+                slot.link.send_hello(now, &mut self.pool);
+                slot.hello_due = now + HELLO_INTERVAL;
+            }
+        }
+        self.suspect_silent_links(now);
+        while let Some((position, reason)) = self.find_dead(now) {
+            self.remove_slot(now, position, &reason);
+        }
+        self.reconnect_when_all_are_suspect(now);
+    }
+
+    /// Something valid came on a link.
+    pub(super) fn heard(&mut self, now: Time, position: usize) {
+        let slot = &mut self.slots[position];
+        slot.last_rx = now;
+        if slot.is_up() {
+            return;
+        }
+        let (id, wan) = (slot.id, slot.wan);
+        let was_carrying = self.wan_is_up(wan);
+        let slot = &mut self.slots[position];
+        slot.state = LinkState::Up;
+        slot.up_since.get_or_insert(now);
+        self.update_usable();
+        if !was_carrying {
+            self.events.push_back(Event::WanUp(wan));
+        }
+        self.retire_twins(now, id, wan);
+        for item in std::mem::take(&mut self.parked) {
+            self.enqueue(item);
+        }
+    }
+
+    /// Takes a link out: what it held goes over the others, before anything newer.
+    pub(super) fn remove_slot(&mut self, now: Time, position: usize, reason: &DownReason) {
+        let mut slot = self.slots.remove(position);
+        self.update_usable();
+        let connected = slot.up_since.is_some();
+        if self.role == Role::Client {
+            for other in self.slots.iter_mut().filter(|other| other.state != LinkState::Connecting) {
+                other.link.send_link_down(now, slot.link.key(), &mut self.pool);
+            }
+        }
+        for packet in slot.link.take_unacknowledged() {
+            if let Some(flow) = Flow::of(packet.as_slice()) {
+                self.stats.requeued_packets += 1;
+                self.enqueue(Queued { packet, flow, since: now });
+            }
+        }
+        for item in slot.queue.drain() {
+            self.enqueue(item);
+        }
+        self.announce_removal(&slot, connected, reason);
+    }
+
+    fn announce_removal(&mut self, slot: &Slot<L>, connected: bool, reason: &DownReason) {
+        let wan = slot.wan;
+        if connected && !self.slots.iter().any(|other| other.wan == wan && other.up_since.is_some()) {
+            self.events.push_back(Event::WanDown(wan, reason.clone()));
+        }
+        let by_choice = matches!(reason, DownReason::Local(_) | DownReason::Replaced);
+        if self.role == Role::Client && !by_choice {
+            self.events.push_back(Event::Reconnect(wan));
+        }
+        if self.peer.is_some() && !self.slots.iter().any(|other| other.up_since.is_some()) {
+            self.peer = None;
+            self.up_since = None;
+            self.events.push_back(Event::SessionDown);
+        }
+    }
+
+    /// After a reconnection two links of one WAN lead to the same peer: the one that answers stays.
+    fn retire_twins(&mut self, now: Time, winner: crate::link::LinkId, wan: WanId) {
+        if self.role == Role::Server {
+            return;
+        }
+        let Some(socket) = self.slots.iter().find(|slot| slot.id == winner).map(|slot| slot.route.socket)
+        else {
+            return;
+        };
+        let twin = |slot: &Slot<L>| slot.wan == wan && slot.route.socket != socket && !slot.is_up();
+        while let Some(position) = self.slots.iter().position(twin) {
+            self.remove_slot(now, position, &DownReason::Replaced);
+        }
+    }
+
+    fn suspect_silent_links(&mut self, now: Time) {
+        let mut suspected = Vec::new();
+        for slot in &mut self.slots {
+            if slot.suspect_at().is_some_and(|deadline| deadline <= now) {
+                slot.state = LinkState::Suspect { since: now };
+                suspected.push(slot.wan);
+            }
+        }
+        if suspected.is_empty() {
+            return;
+        }
+        self.update_usable();
+        for wan in suspected {
+            if !self.wan_is_up(wan) {
+                self.events.push_back(Event::WanSuspect(wan));
+            }
+        }
+        self.move_queues_of_suspects();
+    }
+
+    /// What has not entered a suspect link yet need not wait for it.
+    fn move_queues_of_suspects(&mut self) {
+        if !self.slots.iter().any(Slot::is_up) {
+            return;
+        }
+        let suspects = self.slots.iter_mut().filter(|slot| !slot.is_up());
+        let items: Vec<_> = suspects.flat_map(|slot| slot.queue.drain()).collect();
+        for item in items {
+            self.enqueue(item);
+        }
+    }
+
+    fn find_dead(&self, now: Time) -> Option<(usize, DownReason)> {
+        self.slots.iter().enumerate().find_map(|(position, slot)| {
+            if slot.link.is_exhausted() {
+                return Some((position, DownReason::Exhausted));
+            }
+            (slot.dead_at() <= now).then_some((position, DownReason::Silent))
+        })
+    }
+
+    /// When a client with suspect links only should try new ones beside them.
+    fn reconnect_at(&self) -> Option<Time> {
+        if self.role == Role::Server
+            || self.slots.iter().any(|slot| !matches!(slot.state, LinkState::Suspect { .. }))
+        {
+            return None;
+        }
+        let since = |slot: &Slot<L>| match slot.state {
+            LinkState::Suspect { since } => Some(since),
+            _ => None,
+        };
+        let due = self.slots.iter().filter_map(since).max()? + RECONNECT_AFTER;
+        Some(due.max(self.ask_again_at))
+    }
+
+    fn reconnect_when_all_are_suspect(&mut self, now: Time) {
+        if self.reconnect_at().is_none_or(|at| at > now) {
+            return;
+        }
+        self.ask_again_at = now + ASK_AGAIN_AFTER;
+        let mut wans: Vec<_> = self.slots.iter().map(|slot| slot.wan).collect();
+        wans.dedup();
+        self.events.extend(wans.into_iter().map(Event::Reconnect));
+    }
+
+    fn wan_is_up(&self, wan: WanId) -> bool {
+        self.slots.iter().any(|slot| slot.wan == wan && slot.is_up())
+    }
+
+    /// Links that are up; when there are none, those that are suspect: late is better than never.
+    fn update_usable(&mut self) {
+        self.usable.clear();
+        self.usable.extend((0..self.slots.len()).filter(|&position| self.slots[position].is_up()));
+        if self.usable.is_empty() {
+            let suspect = |&position: &usize| matches!(self.slots[position].state, LinkState::Suspect { .. });
+            self.usable.extend((0..self.slots.len()).filter(suspect));
+        }
+        self.candidates.clear();
+        self.candidates
+            .extend(self.usable.iter().map(|&position| Candidate { key: self.slots[position].link.key() }));
+    }
+}

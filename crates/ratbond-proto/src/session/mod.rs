@@ -1,0 +1,356 @@
+//! A tunnel between two ends, over all links between them. The same code on both ends.
+//!
+//! Packets from the tun go through a scheduler to a link's queue, from there into the link as it has room, and out as
+//! datagrams. What arrives goes the other way. A link that does not answer is *suspect* and avoided; one that is dead
+//! leaves, and what it still held goes over the others (stock ratbond loses it). Packets that find no link wait,
+//! bounded, for one to come.
+
+mod liveness;
+mod slot;
+
+use std::collections::VecDeque;
+
+pub use self::slot::{LinkState, Traffic};
+
+use self::slot::Slot;
+use crate::event::{DownReason, Event, Peer};
+use crate::flow::Flow;
+use crate::link::{Link, LinkId, LinkStats, Received, Route, SocketId, WanId};
+use crate::packet::{Packet, PacketPool};
+use crate::queue::{QueueConfig, QueueStats, Queued};
+use crate::scheduler::{Candidate, Scheduler, SchedulerKind};
+use crate::time::Time;
+
+/// Packets that wait while there is no link at all.
+const MAX_PARKED: usize = 2048;
+/// Datagrams of one link in a row, so that the driver can send them in one system call.
+const BURST_DATAGRAMS: usize = 32;
+
+/// Which end of the tunnel this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opens links.
+    Client,
+    /// Accepts them.
+    Server,
+}
+
+/// What a session counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Packets that found no link, and no room to wait for one.
+    pub no_link_drops: u64,
+    /// Packets from the tun that were neither IPv4 nor IPv6.
+    pub not_ip_drops: u64,
+    /// Packets taken from a dead link and sent again over another. The peer may get some twice.
+    pub requeued_packets: u64,
+}
+
+/// One link's figures.
+#[derive(Clone, Debug)]
+pub struct LinkReport {
+    /// Its WAN.
+    pub wan: WanId,
+    /// Its name on both ends.
+    pub key: u32,
+    /// Where its datagrams go.
+    pub route: Route,
+    /// Whether it is alive.
+    pub state: LinkState,
+    /// When it came up.
+    pub up_since: Option<Time>,
+    /// When the last valid datagram came.
+    pub last_rx: Option<Time>,
+    /// Packets and bytes.
+    pub traffic: Traffic,
+    /// Packets and bytes that wait in its queue.
+    pub queued: (usize, usize),
+    /// What its queue dropped.
+    pub queue: QueueStats,
+    /// The protocol's figures.
+    pub stats: LinkStats,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session<L> {
+    role: Role,
+    queue_config: QueueConfig,
+    scheduler: Box<dyn Scheduler>,
+    slots: Vec<Slot<L>>,
+    next_link: u32,
+    /// Positions in `slots` that packets may take, and the scheduler's view of them.
+    usable: Vec<usize>,
+    candidates: Vec<Candidate>,
+    parked: VecDeque<Queued>,
+    peer: Option<Peer>,
+    up_since: Option<Time>,
+    ask_again_at: Time,
+    deliveries: VecDeque<Packet>,
+    events: VecDeque<Event>,
+    received: Vec<Received>,
+    pool: PacketPool,
+    cursor: usize,
+    burst: usize,
+    stats: SessionStats,
+}
+
+impl<L: Link> Session<L> {
+    /// A session without links.
+    #[must_use]
+    pub fn new(role: Role, scheduler: SchedulerKind, queue_config: QueueConfig) -> Self {
+        Self {
+            role,
+            queue_config,
+            scheduler: scheduler.build(),
+            slots: Vec::new(),
+            next_link: 0,
+            usable: Vec::new(),
+            candidates: Vec::new(),
+            parked: VecDeque::new(),
+            peer: None,
+            up_since: None,
+            ask_again_at: Time::ZERO,
+            deliveries: VecDeque::new(),
+            events: VecDeque::new(),
+            received: Vec::new(),
+            pool: PacketPool::new(4096),
+            cursor: 0,
+            burst: 0,
+            stats: SessionStats::default(),
+        }
+    }
+
+    /// Packets are spread by another rule from now on.
+    pub fn set_scheduler(&mut self, scheduler: SchedulerKind) {
+        self.scheduler = scheduler.build();
+    }
+
+    /// A link joins. A client says HELLO on it at once.
+    pub fn add_link(&mut self, now: Time, wan: WanId, route: Route, link: L) -> LinkId {
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        let mut slot = Slot::new(now, id, wan, route, link, self.queue_config);
+        if self.role == Role::Client {
+            slot.link.send_hello(now, &mut self.pool);
+        }
+        self.slots.push(slot);
+        id
+    }
+
+    /// All links of a WAN leave at once; a client tells the peer over the others.
+    pub fn remove_wan(&mut self, now: Time, wan: WanId, reason: &DownReason) {
+        while let Some(position) = self.slots.iter().position(|slot| slot.wan == wan) {
+            self.remove_slot(now, position, reason);
+        }
+    }
+
+    /// The links of a socket leave: it is gone.
+    pub fn remove_link(&mut self, now: Time, id: LinkId, reason: &DownReason) {
+        if let Some(position) = self.slots.iter().position(|slot| slot.id == id) {
+            self.remove_slot(now, position, reason);
+        }
+    }
+
+    /// Whether a socket still has links.
+    #[must_use]
+    pub fn uses_socket(&self, socket: SocketId) -> bool {
+        self.slots.iter().any(|slot| slot.route.socket == socket)
+    }
+
+    /// The link with this name on this route.
+    #[must_use]
+    pub fn find(&self, key: u32, socket: SocketId, remote: &std::net::SocketAddr) -> Option<LinkId> {
+        let same = |slot: &&Slot<L>| {
+            slot.link.key() == key && slot.route.socket == socket && slot.route.remote == *remote
+        };
+        self.slots.iter().find(same).map(|slot| slot.id)
+    }
+
+    /// Names (see [`Link::key`]), WANs and remote addresses of all links.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, u32, WanId, Route)> + '_ {
+        self.slots.iter().map(|slot| (slot.id, slot.link.key(), slot.wan, slot.route))
+    }
+
+    /// A packet came from the tun.
+    pub fn handle_packet(&mut self, now: Time, bytes: &[u8]) {
+        let Some(flow) = Flow::of(bytes) else {
+            self.stats.not_ip_drops += 1;
+            return;
+        };
+        let packet = self.pool.copy_of(bytes);
+        self.enqueue(Queued { packet, flow, since: now });
+    }
+
+    /// A datagram came for a link; `data` is what the protocol's outer layer left of its `wire_bytes`.
+    pub fn handle_datagram(&mut self, now: Time, id: LinkId, data: &[u8], wire_bytes: usize) {
+        let Some(position) = self.slots.iter().position(|slot| slot.id == id) else { return };
+        let slot = &mut self.slots[position];
+        slot.traffic.wire_rx_datagrams += 1;
+        slot.traffic.wire_rx_bytes += wire_bytes as u64;
+        let mut received = std::mem::take(&mut self.received);
+        if slot.link.receive(now, data, &mut received, &mut self.pool) {
+            self.heard(now, position);
+        }
+        for item in received.drain(..) {
+            self.handle_received(now, id, item);
+        }
+        self.received = received;
+    }
+
+    /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Route> {
+        for _ in 0..=self.slots.len() {
+            if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
+                self.next_slot();
+            }
+            let slot = self.slots.get_mut(self.cursor)?;
+            slot.fill(now, &mut self.pool);
+            let before = out.len();
+            if slot.link.poll_transmit(now, out, &mut self.pool) {
+                slot.traffic.wire_tx_datagrams += 1;
+                slot.traffic.wire_tx_bytes += (out.len() - before) as u64;
+                self.burst += 1;
+                return Some(slot.route);
+            }
+            self.next_slot();
+        }
+        None
+    }
+
+    /// The next packet for the tun. Give it back with [`Session::recycle`].
+    pub fn poll_delivery(&mut self) -> Option<Packet> {
+        self.deliveries.pop_front()
+    }
+
+    /// Gives a delivered packet's memory back.
+    pub fn recycle(&mut self, packet: Packet) {
+        self.pool.put(packet);
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The peer, while the session is up.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        self.peer
+    }
+
+    /// Since when the session is up.
+    #[must_use]
+    pub fn up_since(&self) -> Option<Time> {
+        self.up_since
+    }
+
+    /// How many WANs carry packets.
+    #[must_use]
+    pub fn wans_up(&self) -> usize {
+        let mut wans: Vec<_> = self.slots.iter().filter(|slot| slot.is_up()).map(|slot| slot.wan).collect();
+        wans.sort_unstable();
+        wans.dedup();
+        wans.len()
+    }
+
+    /// What it counted.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        self.stats
+    }
+
+    /// Every link's figures.
+    #[must_use]
+    pub fn reports(&self) -> Vec<LinkReport> {
+        self.slots.iter().map(Slot::report).collect()
+    }
+
+    fn next_slot(&mut self) {
+        self.burst = 0;
+        self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
+    }
+
+    fn enqueue(&mut self, item: Queued) {
+        let Some(choice) = self.scheduler.choose(&item.flow, &self.candidates) else {
+            self.park(item);
+            return;
+        };
+        self.slots[self.usable[choice]].queue.push(item, &mut self.pool);
+    }
+
+    fn park(&mut self, item: Queued) {
+        if self.parked.len() >= MAX_PARKED
+            && let Some(oldest) = self.parked.pop_front()
+        {
+            self.stats.no_link_drops += 1;
+            self.pool.put(oldest.packet);
+        }
+        self.parked.push_back(item);
+    }
+
+    fn handle_received(&mut self, now: Time, id: LinkId, item: Received) {
+        match item {
+            Received::Packet(packet) => {
+                if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) {
+                    slot.traffic.rx_packets += 1;
+                    slot.traffic.rx_bytes += packet.len() as u64;
+                }
+                // A stock peer may send packets before its first HELLO.
+                self.greeted(now, id, Peer::Stock, false);
+                self.deliveries.push_back(packet);
+            }
+            Received::Hello(peer) => self.greeted(now, id, peer, true),
+            Received::LinkDown { key } => {
+                let named = self.slots.iter().find(|slot| slot.link.key() == key && slot.id != id);
+                if let Some(id) = named.map(|slot| slot.id) {
+                    self.remove_link(now, id, &DownReason::Peer);
+                }
+            }
+        }
+    }
+
+    /// The first message on a link tells who the peer is. A server answers a first HELLO at once.
+    fn greeted(&mut self, now: Time, id: LinkId, peer: Peer, hello: bool) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return };
+        if slot.greeted {
+            return;
+        }
+        slot.greeted = true;
+        if hello && self.role == Role::Server {
+            slot.link.send_hello(now, &mut self.pool);
+        }
+        if self.peer != Some(peer) {
+            self.peer = Some(peer);
+            self.up_since.get_or_insert(now);
+            self.events.push_back(Event::SessionUp(peer));
+        }
+    }
+}
+
+impl<L: Link> Slot<L> {
+    /// Moves packets from the queue into the link while it has room.
+    fn fill(&mut self, now: Time, pool: &mut PacketPool) {
+        for _ in 0..self.link.room() {
+            let Some(item) = self.queue.pop(now, pool) else { break };
+            self.traffic.tx_packets += 1;
+            self.traffic.tx_bytes += item.packet.len() as u64;
+            self.link.send(now, item.packet);
+        }
+    }
+
+    fn report(&self) -> LinkReport {
+        LinkReport {
+            wan: self.wan,
+            key: self.link.key(),
+            route: self.route,
+            state: self.state,
+            up_since: self.up_since,
+            last_rx: self.up_since.map(|_| self.last_rx),
+            traffic: self.traffic,
+            queued: (self.queue.len(), self.queue.bytes()),
+            queue: self.queue.stats(),
+            stats: self.link.stats(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A link's place in a session: its state, its queue, its clocks and counters.
+
+use std::time::Duration;
+
+use crate::link::{Link, LinkId, LinkStats, Route, WanId};
+use crate::queue::{FairQueue, QueueConfig};
+use crate::time::Time;
+
+/// HELLO is said this often (stock ratbond).
+pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// A link that was up is dead after this long without a valid datagram (stock ratbond's documentation).
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// A link that never answered is tried anew after this long.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A link is suspect when an answer is overdue by this, or by what its round-trip times explain, whichever is longer.
+const SUSPECT_AFTER: Duration = Duration::from_millis(600);
+const MAX_SUSPECT_AFTER: Duration = Duration::from_secs(4);
+
+/// What a link is to the bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Nothing valid has come yet.
+    Connecting,
+    /// It answers.
+    Up,
+    /// An answer is overdue: used only when no link is up.
+    Suspect {
+        /// Since when.
+        since: Time,
+    },
+}
+
+/// IP packets that went through a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets given to the link.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that came out of it.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Datagrams sent.
+    pub wire_tx_datagrams: u64,
+    /// Their UDP payload bytes.
+    pub wire_tx_bytes: u64,
+    /// Datagrams received.
+    pub wire_rx_datagrams: u64,
+    /// Their UDP payload bytes.
+    pub wire_rx_bytes: u64,
+}
+
+/// A link and what the session knows of it.
+#[derive(Debug)]
+pub(super) struct Slot<L> {
+    pub id: LinkId,
+    pub wan: WanId,
+    pub route: Route,
+    pub link: L,
+    pub state: LinkState,
+    pub queue: FairQueue,
+    pub joined: Time,
+    pub up_since: Option<Time>,
+    pub last_rx: Time,
+    pub greeted: bool,
+    pub hello_due: Time,
+    pub traffic: Traffic,
+}
+
+impl<L: Link> Slot<L> {
+    pub fn new(now: Time, id: LinkId, wan: WanId, route: Route, link: L, queue: QueueConfig) -> Self {
+        Self {
+            id,
+            wan,
+            route,
+            link,
+            state: LinkState::Connecting,
+            queue: FairQueue::new(queue),
+            joined: now,
+            up_since: None,
+            last_rx: now,
+            greeted: false,
+            hello_due: now + HELLO_INTERVAL,
+            traffic: Traffic::default(),
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.state == LinkState::Up
+    }
+
+    /// When it is dead unless something comes.
+    pub fn dead_at(&self) -> Time {
+        match self.state {
+            LinkState::Connecting => self.joined + CONNECT_TIMEOUT,
+            LinkState::Up | LinkState::Suspect { .. } => self.last_rx + DEAD_AFTER,
+        }
+    }
+
+    /// When it is suspect unless something comes; `None` while no answer is awaited or it already is.
+    pub fn suspect_at(&self) -> Option<Time> {
+        if !self.is_up() {
+            return None;
+        }
+        let stats: LinkStats = self.link.stats();
+        let patience = (3 * stats.srtt + 4 * stats.rttvar).clamp(SUSPECT_AFTER, MAX_SUSPECT_AFTER);
+        Some(self.link.waiting_since()?.max(self.last_rx) + patience)
+    }
+
+    /// The next of its deadlines.
+    pub fn timeout(&self) -> Time {
+        let mut next = self.dead_at();
+        if self.state != LinkState::Connecting {
+            next = next.min(self.hello_due);
+        }
+        for deadline in [self.suspect_at(), self.link.poll_timeout()].into_iter().flatten() {
+            next = next.min(deadline);
+        }
+        next
+    }
+}
