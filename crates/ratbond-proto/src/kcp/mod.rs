@@ -1,1 +1,40 @@
-//! KCP as kcp-go and stock ratbond speak it. See docs/wire.md.
+//! KCP as stock ratbond and kcp-go v5 speak it, as a pure state machine.
+//!
+//! What the peer sees is exactly KCP: segments, una, ACKs, windows, probes. What the peer does not see is ours: losses are
+//! found in the order of transmission times (after RACK, RFC 8985) instead of by scanning all that is in flight for each
+//! ACK, acknowledgements are sent when they are due instead of every 10 ms, and nothing runs on an interval.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`crypt`] | the 20-byte header around a datagram: nonce, CRC-32, stock AES-CFB |
+//! | [`segment`] | the 24-byte segment header, and the walk over a datagram's segments |
+//! | [`conversation`] | [`Kcp`]: one conversation, composed of the parts below |
+//! | `sender`, `flight`, `loss`, `rate` | what was sent: its ring, which of it is lost, how fast it is delivered |
+//! | `receiver`, `acks`, `probe` | what has arrived and what is owed for it; zero windows |
+//! | [`rtt`] | smoothed round trip and retransmission timeout |
+//! | [`frame`] | what stock ratbond puts in KCP messages: HELLO, LINKDOWN, IP packets |
+
+mod acks;
+pub mod config;
+pub mod conversation;
+pub mod crypt;
+mod flight;
+pub mod frame;
+mod loss;
+mod payload;
+mod probe;
+mod rate;
+mod receiver;
+pub mod rtt;
+pub mod segment;
+mod sender;
+mod serial;
+pub mod stats;
+
+pub use config::Config;
+pub use conversation::{InputSummary, Kcp, SendError};
+pub use crypt::Crypt;
+pub use frame::{Frame, FrameReader};
+pub use rate::RateSample;
+pub use sender::LossSummary;
+pub use stats::Stats;

@@ -1,0 +1,214 @@
+//! What stock ratbond puts into KCP messages: HELLO, LINKDOWN, and IP packets, told apart by their first bytes.
+//!
+//! One of our messages is one frame. A stock sender works in stream mode: when its window is full it fills segments to the
+//! brim, so that one may hold several frames, and a frame may go on in the next. [`FrameReader`] takes them apart.
+
+use crate::{Packet, PacketPool};
+
+/// Bytes of a HELLO.
+pub const HELLO_LEN: usize = 40;
+/// Bytes of a LINKDOWN.
+pub const LINK_DOWN_LEN: usize = 3;
+/// Longest IP packet that is put together from several segments.
+const MAX_JOINED: usize = 9_216;
+/// Marks our HELLO, inside the bytes that stock ignores. The first bytes stay zero as stock's are.
+const MAGIC_AT: usize = 8;
+const MAGIC: [u8; 8] = *b"rtbnd\x01HI";
+
+/// Who sent a HELLO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloOrigin {
+    /// A stock ratbond.
+    Stock,
+    /// One of ours. Anybody can claim that: it may choose an address, nothing else.
+    Ours,
+}
+
+/// One frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Liveness: the first one opens a link.
+    Hello(HelloOrigin),
+    /// The client tells that the link with this conversation is gone.
+    LinkDown {
+        /// Its conv, cut to 16 bits.
+        conv: u16,
+    },
+    /// An IPv4 or IPv6 packet.
+    Ip(Packet),
+}
+
+/// Our HELLO.
+#[must_use]
+pub fn hello() -> [u8; HELLO_LEN] {
+    let mut bytes = [0; HELLO_LEN];
+    bytes[MAGIC_AT..MAGIC_AT + MAGIC.len()].copy_from_slice(&MAGIC);
+    bytes
+}
+
+/// LINKDOWN for a conversation.
+#[must_use]
+pub fn link_down(conv: u16) -> [u8; LINK_DOWN_LEN] {
+    let [low, high] = conv.to_le_bytes();
+    [0, low, high]
+}
+
+/// Takes the messages of one conversation apart into frames.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    /// The beginning of an IP packet whose end is still to come.
+    partial: Option<Packet>,
+    malformed: u64,
+}
+
+/// What the bytes at a frame's beginning say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Head {
+    Hello,
+    LinkDown {
+        conv: u16,
+    },
+    Ip {
+        len: usize,
+    },
+    /// More bytes must come before it is known how long it is, or before it is complete.
+    Partial,
+    Malformed,
+}
+
+impl FrameReader {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Messages whose end was no frame, or whose frame never ended.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Appends the frames that `message` completes to `frames`. A message that is one IP packet is moved, not copied.
+    pub fn read(&mut self, message: Packet, pool: &mut PacketPool, frames: &mut Vec<Frame>) {
+        if message.is_empty() {
+            pool.put(message);
+            return;
+        }
+        let message = match self.partial.take() {
+            Some(partial) => self.join(partial, message, pool),
+            None => message,
+        };
+        if head(message.as_slice()) == (Head::Ip { len: message.len() }) {
+            frames.push(Frame::Ip(message));
+            return;
+        }
+        let mut rest = message.as_slice();
+        while !rest.is_empty() {
+            let (frame, len) = match head(rest) {
+                Head::Hello => (Frame::Hello(hello_origin(rest)), HELLO_LEN),
+                Head::LinkDown { conv } => (Frame::LinkDown { conv }, LINK_DOWN_LEN),
+                Head::Ip { len } => (Frame::Ip(pool.copy_of(&rest[..len])), len),
+                Head::Partial if rest.len() < MAX_JOINED => {
+                    self.partial = Some(pool.copy_of(rest));
+                    break;
+                }
+                Head::Partial | Head::Malformed => {
+                    self.malformed += 1;
+                    break;
+                }
+            };
+            frames.push(frame);
+            rest = &rest[len..];
+        }
+        pool.put(message);
+    }
+
+    /// Joins the beginning of a frame with the message that should continue it. A message that makes sense by itself
+    /// does not continue anything: then the beginning was damaged where it was made, and is dropped.
+    fn join(&mut self, mut partial: Packet, message: Packet, pool: &mut PacketPool) -> Packet {
+        if is_whole(message.as_slice()) {
+            self.malformed += 1;
+            pool.put(partial);
+            return message;
+        }
+        partial.extend_from_slice(message.as_slice());
+        pool.put(message);
+        partial
+    }
+}
+
+/// Whether `message` is made of whole frames, beyond a doubt.
+fn is_whole(message: &[u8]) -> bool {
+    let mut rest = message;
+    while !rest.is_empty() {
+        let len = match head(rest) {
+            Head::Hello => HELLO_LEN,
+            Head::LinkDown { .. } => LINK_DOWN_LEN,
+            Head::Ip { len } if rest[0] >> 4 == 6 || is_ipv4_checksum_right(rest) => len,
+            _ => return false,
+        };
+        rest = &rest[len..];
+    }
+    true
+}
+
+fn head(bytes: &[u8]) -> Head {
+    match bytes.first() {
+        Some(0) => control_head(bytes),
+        Some(first) if first >> 4 == 4 => ipv4_head(bytes),
+        Some(first) if first >> 4 == 6 => ipv6_head(bytes),
+        Some(_) => Head::Malformed,
+        None => Head::Partial,
+    }
+}
+
+/// Stock takes a message of exactly 40 bytes that begins with two zeros for a HELLO, and one of exactly 3 that begins with a
+/// zero for a LINKDOWN. Within a longer stretch a third zero tells them apart, for no conversation has the id 0.
+fn control_head(bytes: &[u8]) -> Head {
+    match *bytes {
+        [0, 0, ..] if bytes.len() == HELLO_LEN => Head::Hello,
+        [0, 0, 0, ..] if bytes.len() > HELLO_LEN => Head::Hello,
+        [0, 0, 0, ..] | [0, _] | [0] => Head::Partial,
+        [0, low, high, ..] => Head::LinkDown { conv: u16::from_le_bytes([low, high]) },
+        _ => Head::Malformed,
+    }
+}
+
+fn ipv4_head(bytes: &[u8]) -> Head {
+    let header_len = usize::from(bytes[0] & 0x0f) * 4;
+    let [_, _, high, low, ..] = *bytes else { return Head::Partial };
+    ip_head(usize::from(u16::from_be_bytes([high, low])), header_len.max(20), bytes.len(), header_len >= 20)
+}
+
+fn ipv6_head(bytes: &[u8]) -> Head {
+    let [_, _, _, _, high, low, ..] = *bytes else { return Head::Partial };
+    ip_head(40 + usize::from(u16::from_be_bytes([high, low])), 40, bytes.len(), true)
+}
+
+fn ip_head(len: usize, least: usize, left: usize, header_right: bool) -> Head {
+    if len < least || !header_right {
+        Head::Malformed
+    } else if len <= left {
+        Head::Ip { len }
+    } else if len <= MAX_JOINED {
+        Head::Partial
+    } else {
+        Head::Malformed
+    }
+}
+
+fn is_ipv4_checksum_right(packet: &[u8]) -> bool {
+    let header_len = usize::from(packet[0] & 0x0f) * 4;
+    let Some(header) = packet.get(..header_len) else { return false };
+    let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    (sum & 0xffff) + (sum >> 16) == 0xffff
+}
+
+fn hello_origin(bytes: &[u8]) -> HelloOrigin {
+    if bytes.get(MAGIC_AT..MAGIC_AT + MAGIC.len()) == Some(&MAGIC) {
+        HelloOrigin::Ours
+    } else {
+        HelloOrigin::Stock
+    }
+}
