@@ -5,7 +5,7 @@ waits for. Errors of the system (device busy, no permission) are raised as :clas
 that says what to do.
 """
 
-from typing import Literal, TypedDict, final
+from typing import Literal, TypedDict, Unpack, final
 
 __version__: str
 
@@ -137,3 +137,68 @@ class Engine:
     def snapshot(self) -> list[SessionSnapshot]: ...
     def close(self) -> None:
         """Stops the threads and closes every socket and tun. Idempotent."""
+
+class LinkSettings(TypedDict, total=False):
+    """One direction of an emulated link. What is not given is that of a perfect wire, or stays as it was."""
+
+    rate_bps: int  # 0: unlimited
+    overhead_bytes: int  # what an IP packet costs beyond its own size
+    queue_bytes: int  # either this ...
+    queue_ms: float  # ... or what drains in this time at the present rate (100.0)
+    delay_ms: float  # one way
+    jitter_ms: float
+    jitter_distribution: Literal["uniform", "normal", "exponential"]
+    jitter_reorders: bool
+    loss: float  # each packet on its own; this and those below are 0.0 to 1.0
+    burst_loss: float  # share of packets lost in bursts
+    burst_packets: float  # mean length of a burst (5.0)
+    reorder: float  # share of packets held back
+    reorder_ms: float  # for how long (10.0)
+    duplicate: float
+    mtu_bytes: int  # larger IP packets vanish; 0: no limit
+    blackhole: bool
+
+class DirectionStats(TypedDict):
+    """Counters of one direction since the emulator started. Bytes are those of IP packets."""
+
+    sent_packets: int
+    sent_bytes: int
+    delivered_packets: int
+    delivered_bytes: int
+    oversize_packets: int
+    queue_dropped_packets: int
+    lost_packets: int
+    blackholed_packets: int
+    duplicated_packets: int
+    reordered_packets: int
+    queued_packets: int  # now, as is all below up to in_flight_packets
+    queued_bytes: int
+    in_flight_packets: int
+    unsent_packets: int  # refused by the interface at the end, as when it is down
+    emulator_dropped_packets: int  # the emulator itself was too slow; 0 in any sound measurement
+
+class LinkStats(TypedDict):
+    up: DirectionStats
+    down: DirectionStats
+
+class EmulatorStats(TypedDict):
+    links: list[LinkStats]
+    cpu_s: float  # processor time of the emulator's thread
+    realtime: bool  # whether it got real-time priority; without, delays are less exact on a busy machine
+
+@final
+class Emulator:
+    """WAN links between pairs of interfaces, in a thread of its own; for the lab.
+
+    A link is (client's port, server's port, settings up, settings down). The interfaces are looked up in the calling
+    thread's network namespace. Wrong settings raise :class:`ValueError`.
+    """
+
+    def __init__(
+        self, links: list[tuple[str, str, LinkSettings, LinkSettings]], *, seed: int = 0
+    ) -> None: ...
+    def set(self, link: int, direction: Literal["up", "down"], **changes: Unpack[LinkSettings]) -> None:
+        """Changes what is named, from now on, queued packets included; packets on the wire keep their arrival times."""
+    def stats(self) -> EmulatorStats: ...
+    def close(self) -> None:
+        """Stops the thread; packets under way are gone. Idempotent."""
