@@ -11,7 +11,7 @@ parts are ``key=value`` or, for one direction, ``up.key=value`` and ``down.key=v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -59,11 +59,6 @@ class LinkSpec:
         if not settings["up"] and not settings["down"]:
             raise SpecError("an empty link; write for example 80mbit,16ms")
         return cls(up=cast("LinkSettings", settings["up"]), down=cast("LinkSettings", settings["down"]))
-
-    @classmethod
-    def parse_all(cls, texts: Iterable[str]) -> list[LinkSpec]:
-        """Read one specification for each link."""
-        return [cls.parse(text) for text in texts]
 
 
 def _split(part: str) -> tuple[tuple[Direction, ...], str, str]:
@@ -113,7 +108,9 @@ def _rate(part: str, value: str) -> dict[str, object]:
         return {"rate_bps": 0}
     rate_bps = round(_measure(part, value, _RATE_UNITS, "80mbit"))
     if rate_bps == 0:
-        raise SpecError(f"{part!r} is no rate; write unlimited, or blackhole=on for a link that carries nothing")
+        raise SpecError(
+            f"{part!r} is no rate; write unlimited, or blackhole=on for a link that carries nothing"
+        )
     return {"rate_bps": rate_bps}
 
 
@@ -154,7 +151,9 @@ def _reorder(part: str, value: str) -> dict[str, object]:
 
 
 def _bytes(key: str) -> Callable[[str, str], dict[str, object]]:
-    return lambda part, value: {key: round(_measure(part, value, {"": 1, "b": 1}, f"{part.split('=')[0]}=1400"))}
+    return lambda part, value: {
+        key: round(_measure(part, value, {"": 1, "b": 1}, f"{part.split('=')[0]}=1400"))
+    }
 
 
 def _switch(key: str) -> Callable[[str, str], dict[str, object]]:

@@ -1,0 +1,5 @@
+"""``python -m ratbond.lab``."""
+
+from ratbond.lab.cli import main
+
+main()
