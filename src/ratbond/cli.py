@@ -1,12 +1,35 @@
-"""The command ``ratbond``."""
+"""The command ``ratbond``: flags in, one line of error out."""
 
-from typing import Annotated
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ratbond import __version__
+from ratbond.errors import RatbondError, UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+if TYPE_CHECKING:
+    from ratbond.config import ClientConfig, ServerConfig
+
+# Loaded only when it is called: nothing that runs a tunnel pays for it, or knows of it.
+_LAZY_COMMANDS: Final[Mapping[str, str]] = {"lab": "ratbond.lab.cli"}
+_DEFAULT_COMMAND: Final = "client"
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_OWN_FLAGS: Final = frozenset({"--help", "-h", "--version"})
+
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -17,11 +40,257 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    *, version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
 ) -> None:
-    """Bond several WAN links into one tunnel."""
+    """Bond several WAN links into one tunnel. Without a command it is the client."""
+
+
+TunnelId = Annotated[
+    int | None, typer.Option(help="1 to 65525, the same on both ends.  [default: 660]", metavar="N")
+]
+TunName = Annotated[
+    str | None, typer.Option(help="Name of the tun device.  [default: tun<tunnel-id>]", metavar="NAME")
+]
+TunnelIp = Annotated[
+    str | None,
+    typer.Option(
+        help="The tunnel's /30: the server is its first host, the client its second.  [default: 10.10.10.0/30]",
+        metavar="NETWORK",
+    ),
+]
+TunnelIp6 = Annotated[
+    str | None,
+    typer.Option(
+        help="The tunnel's /126.  [default: a private one made from the tunnel-id]", metavar="NETWORK"
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Which host of the /30 and the /126 this end is: first, second, or auto, which is the reverse of the "
+        "above towards a stock ratbond.  [default: auto]",
+        metavar="HOST",
+    ),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(help="The link protocol: kcp, the stock program's.  [default: kcp]", metavar="NAME"),
+]
+Aes = Annotated[
+    bool | None,
+    typer.Option("--aes", help="The stock program's AES; needs a secret. It hides, but proves nothing."),
+]
+Secret = Annotated[
+    str | None,
+    typer.Option(
+        help="The secret; visible in `ps`: better --secret-file or RATBOND_SECRET.", metavar="SECRET"
+    ),
+]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(help="A file of mode 0600 that holds the secret.", metavar="FILE", dir_okay=True),
+]
+BalanceConsistent = Annotated[
+    bool | None, typer.Option("--balance-consistent", help="Keep each flow on one link.  [the default]")
+]
+BalanceRoundrobin = Annotated[
+    bool | None, typer.Option("--balance-roundrobin", help="Send packets over the links in turn.")
+]
+Mux = Annotated[int | None, typer.Option(help="Conversations per link.  [default: 1]", metavar="N")]
+HttpListenAddr = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the status is served, to private addresses only; `disable` turns it off.  "
+        "[default: 0.0.0.0:8091]",
+        metavar="ADDRESS:PORT",
+    ),
+]
+StatsInterval = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds between lines of statistics in the log; 0 turns them off.  [default: 15]", metavar="S"
+    ),
+]
+Debug = Annotated[bool | None, typer.Option("--debug", help="Log more; tracebacks of unexpected errors too.")]
+Trace = Annotated[bool | None, typer.Option("--trace", help="Log everything.")]
+NoSyslog = Annotated[bool | None, typer.Option("--nosyslog", help="Log to standard error only.")]
+
+
+@app.command()
+def client(
+    *,
+    connect_addr: Annotated[
+        str | None,
+        typer.Option(
+            help="The server: address:port, [v6]:port or name:port. A name is looked up again when all links are down.",
+            metavar="HOST:PORT",
+        ),
+    ] = None,
+    wan: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also use this interface, whatever routes it has; with a source address and a gateway if it needs "
+            "them. May be given again.",
+            metavar="IFACE[=ADDRESS][@GATEWAY]",
+        ),
+    ] = None,
+    no_wan: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave this interface alone. May be given again.", metavar="IFACE"),
+    ] = None,
+    no_default_route: Annotated[
+        bool | None, typer.Option("--no-default-route", help="Do not route everything through the tunnel.")
+    ] = None,
+    tunnel_id: TunnelId = None,
+    tun_name: TunName = None,
+    tunnel_ip: TunnelIp = None,
+    tunnel_ip6: TunnelIp6 = None,
+    address: Address = None,
+    protocol: Protocol = None,
+    aes: Aes = None,
+    secret: Secret = None,
+    secret_file: SecretFile = None,
+    balance_consistent: BalanceConsistent = None,
+    balance_roundrobin: BalanceRoundrobin = None,
+    mux: Mux = None,
+    http_listen_addr: HttpListenAddr = None,
+    stats_interval: StatsInterval = None,
+    debug: Debug = None,
+    trace: Trace = None,
+    nosyslog: NoSyslog = None,
+) -> None:
+    """Bond this machine's WAN links into a tunnel to a server (the default command)."""
+    flags = dict(locals())
+    from ratbond.config import ClientConfig
+
+    _run_tunnel(ClientConfig, flags)
+
+
+@app.command()
+def server(
+    *,
+    listen_addr: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen; [::]:12345 takes IPv4 too.  [default: 0.0.0.0:12345]",
+            metavar="ADDRESS:PORT",
+        ),
+    ] = None,
+    tunnel_id: TunnelId = None,
+    tun_name: TunName = None,
+    tunnel_ip: TunnelIp = None,
+    tunnel_ip6: TunnelIp6 = None,
+    address: Address = None,
+    protocol: Protocol = None,
+    aes: Aes = None,
+    secret: Secret = None,
+    secret_file: SecretFile = None,
+    balance_consistent: BalanceConsistent = None,
+    balance_roundrobin: BalanceRoundrobin = None,
+    mux: Mux = None,
+    http_listen_addr: HttpListenAddr = None,
+    stats_interval: StatsInterval = None,
+    debug: Debug = None,
+    trace: Trace = None,
+    nosyslog: NoSyslog = None,
+) -> None:
+    """Wait for a client to join its links to a tunnel. The tun device is made once a client has connected."""
+    flags = dict(locals())
+    from ratbond.config import ServerConfig
+
+    _run_tunnel(ServerConfig, flags)
+
+
+@app.command()
+def status(
+    *,
+    http_listen_addr: Annotated[
+        str, typer.Option(help="The --http-listen-addr of the ratbond to ask.", metavar="ADDRESS:PORT")
+    ] = "127.0.0.1:8091",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as /status gives it.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print it anew every second, until interrupted.")
+    ] = False,
+) -> None:
+    """Show what the ratbond on this machine is doing."""
+    from ratbond.models import HostPort
+    from ratbond.status import show
+
+    try:
+        address = HostPort.parse(http_listen_addr)
+    except ValueError as error:
+        raise UsageError(f"--http-listen-addr: {error}") from None
+    show.show(address, as_json=as_json, watch=watch)
+
+
+def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str, Any]) -> None:
+    from ratbond import config as configuration
+    from ratbond import logs
+
+    config = configuration.merge(model, flags, configuration.process_environment())
+    logs.configure(debug=config.debug or config.trace, syslog=not config.nosyslog)
+    log = logs.get_logger(__name__)
+    if configuration.secret_is_on_command_line(flags):
+        log.warning("a secret on the command line is seen by everybody on this machine; use --secret-file")
+    if config.role is configuration.Role.SERVER and config.tun_name:
+        log.warning(
+            "--tun-name is the client's: the server's device is named after the tunnel-id",
+            device=config.device,
+        )
+    from ratbond.daemon import start
+
+    try:
+        start.run(config)
+    except RatbondError:
+        raise
+    except Exception as error:
+        log.error(
+            "unexpected error, please report it",
+            error=f"{type(error).__name__}: {error}",
+            exc_info=config.debug,
+        )
+        sys.exit(1)
 
 
 def main() -> None:
     """Run the command; its errors are one line each."""
-    app()
+    arguments = _with_command(sys.argv[1:])
+    _mount(arguments[0])
+    try:
+        code = app(arguments, standalone_mode=False)
+    except RatbondError as error:
+        code = _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        code = _fail(error.format_message(), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        code = 1
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains when it flushes at exit
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """Puts in the default command: ``ratbond --connect-addr X`` is ``ratbond client --connect-addr X``."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in _OWN_FLAGS):
+        return [_DEFAULT_COMMAND, *arguments]
+    return arguments
+
+
+def _mount(command: str) -> None:
+    """Loads a lazy command when it, or the list of all commands, is asked for."""
+    for name, module in _LAZY_COMMANDS.items():
+        if (command == name or command in _OWN_FLAGS) and importlib.util.find_spec(module.rpartition(".")[0]):
+            app.add_typer(importlib.import_module(module).app, name=name)
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"ratbond: error: {line}\n")
+    return code

@@ -1,0 +1,263 @@
+"""What a tunnel is configured to be: validated, whole, and with errors that name the flag.
+
+Values come from flags, then the environment, then (later) a file; :func:`merge` lays them over each other.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from ratbond.errors import UsageError
+from ratbond.models import HostPort, WanSpec, is_device_name
+
+DEFAULT_TUNNEL_IP = "10.10.10.0/30"
+DEFAULT_HTTP_LISTEN = "0.0.0.0:8091"
+TUN_MTU_KCP = 1336  # stock's; the largest packet that one KCP segment of MTU 1360 carries
+
+ENVIRONMENT = {"RATBOND_SECRET": "secret"}
+
+
+class Role(StrEnum):
+    """Which end of the tunnel."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Host(StrEnum):
+    """Which host of the /30 (/126) an end takes."""
+
+    AUTO = "auto"  # as the peer needs it
+    FIRST = "first"
+    SECOND = "second"
+
+
+def _parse_host_port(value: object) -> object:
+    return HostPort.parse(value) if isinstance(value, str) else value
+
+
+def _parse_http_listen(value: object) -> object:
+    return None if value == "disable" else _parse_host_port(value)
+
+
+def _parse_wans(value: object) -> object:
+    return (
+        tuple(WanSpec.parse(v) if isinstance(v, str) else v for v in value)
+        if isinstance(value, (list, tuple))
+        else value
+    )
+
+
+def _parse_device_name(value: object) -> object:
+    if isinstance(value, str) and not is_device_name(value):
+        raise ValueError(
+            f"{value!r} cannot be an interface's name: 1 to 15 characters, no slash, colon or space"
+        )
+    return value
+
+
+def _parse_network(version: Literal[4, 6], prefix_length: int, example: str) -> BeforeValidator:
+    def parse(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            network = IPv4Network(value, strict=False) if version == 4 else IPv6Network(value, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is not an IPv{version} network; write a /{prefix_length} such as {example}"
+            ) from None
+        if network.prefixlen != prefix_length:
+            raise ValueError(
+                f"{value!r} is a /{network.prefixlen}, but a tunnel has exactly two ends; "
+                f"write a /{prefix_length} such as {example}"
+            )
+        return network
+
+    return BeforeValidator(parse)
+
+
+DeviceName = Annotated[str, BeforeValidator(_parse_device_name)]
+
+
+class TunnelConfig(BaseModel):
+    """What both ends have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    role: Role
+    tunnel_id: int = Field(default=660, ge=1, le=65_525)  # conv = tunnel-id + 0..10 must fit LINKDOWN's u16
+    tun_name: DeviceName | None = None
+    tunnel_ip: Annotated[IPv4Network, _parse_network(4, 30, DEFAULT_TUNNEL_IP)] = IPv4Network(
+        DEFAULT_TUNNEL_IP
+    )
+    tunnel_ip6: Annotated[IPv6Network | None, _parse_network(6, 126, "fd00::/126")] = None
+    address: Host = Host.AUTO
+    protocol: Literal["kcp", "bond"] | None = None
+    aes: bool = False
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    balance_consistent: bool = False
+    balance_roundrobin: bool = False
+    mux: int = Field(default=1, ge=1, le=11)  # convs of a tunnel: tunnel-id + 0..10
+    http_listen_addr: Annotated[HostPort | None, BeforeValidator(_parse_http_listen)] = HostPort.parse(
+        DEFAULT_HTTP_LISTEN
+    )
+    stats_interval: Annotated[float, Field(ge=0, le=86_400)] = 15.0
+    debug: bool = False
+    trace: bool = False
+    nosyslog: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.balance_consistent and self.balance_roundrobin:
+            raise ValueError(
+                "--balance-consistent and --balance-roundrobin exclude each other: give one of them"
+            )
+        if self.secret and self.secret_file:
+            raise ValueError("--secret and --secret-file exclude each other: give the secret in one place")
+        has_secret = bool(self.passphrase())
+        if self.aes and not has_secret:
+            raise ValueError(
+                "--aes needs a secret: give --secret-file FILE, RATBOND_SECRET or --secret SECRET"
+            )
+        if self.aes and self.protocol == "bond":
+            raise ValueError("--aes is the stock program's cipher: leave it out, or give --protocol kcp")
+        if self.protocol == "bond" or (has_secret and not self.aes):
+            raise ValueError(
+                "the sealed protocol is not in this version: give --aes with the secret for the stock program's cipher, "
+                "or no secret at all"
+            )
+        return self
+
+    @property
+    def device(self) -> str:
+        """The tun's name; a server's is always made from the tunnel-id."""
+        return self.tun_name if self.tun_name and self.role is Role.CLIENT else f"tun{self.tunnel_id}"
+
+    @property
+    def scheduler(self) -> Literal["consistent", "roundrobin"]:
+        """How packets are spread over the links."""
+        return "roundrobin" if self.balance_roundrobin else "consistent"
+
+    @property
+    def network6(self) -> IPv6Network:
+        """The tunnel's /126: a unique local one (RFC 4193) that both ends make from the tunnel-id when none is given."""
+        return self.tunnel_ip6 or IPv6Network((0xFD72_6174_626F << 80 | self.tunnel_id << 64, 126))
+
+    @property
+    def http_is_default(self) -> bool:
+        """Whether the status server's address was left as it is."""
+        return "http_listen_addr" not in self.model_fields_set
+
+    def passphrase(self) -> str | None:
+        """The secret in the clear, from wherever it is; for the engine alone."""
+        if self.secret:
+            return self.secret.get_secret_value()
+        return read_secret(self.secret_file) if self.secret_file else None
+
+
+class ClientConfig(TunnelConfig):
+    """The end that has the WAN links."""
+
+    role: Literal[Role.CLIENT] = Role.CLIENT
+    connect_addr: Annotated[HostPort, BeforeValidator(_parse_host_port)]
+    wan: Annotated[tuple[WanSpec, ...], BeforeValidator(_parse_wans)] = ()
+    no_wan: tuple[DeviceName, ...] = ()
+    no_default_route: bool = False
+
+    @model_validator(mode="after")
+    def _check_wans(self) -> Self:
+        for spec in self.wan:
+            if spec.device in self.no_wan:
+                raise ValueError(f"{spec.device} is both in --wan and in --no-wan: leave it out of one")
+            if spec.device == self.device:
+                raise ValueError(f"--wan {spec.device} is the tunnel itself: name the interface below it")
+        return self
+
+
+class ServerConfig(TunnelConfig):
+    """The end with one public address."""
+
+    role: Literal[Role.SERVER] = Role.SERVER
+    listen_addr: Annotated[HostPort, BeforeValidator(_parse_host_port)] = HostPort("0.0.0.0", 12345)
+
+    @model_validator(mode="after")
+    def _check_listen(self) -> Self:
+        if self.listen_addr.literal is None:
+            raise ValueError(
+                f"--listen-addr: {self.listen_addr.host!r} is a name; write an address, such as 0.0.0.0:12345"
+            )
+        return self
+
+
+ConfigT = TypeVar("ConfigT", bound=TunnelConfig)
+
+
+def merge(model: type[ConfigT], flags: Mapping[str, Any], environment: Mapping[str, str]) -> ConfigT:
+    """Flags over environment over defaults. None means: not given. Raises UsageError with one line."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "secret" not in given and "secret_file" not in given:
+        for variable, name in ENVIRONMENT.items():
+            if environment.get(variable):
+                given[name] = environment[variable]
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first thing that is wrong, with the flag it came from."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else ""
+    if first["type"] == "missing":
+        return f"{flag} is required: tell where the server is, such as {flag} 192.0.2.1:12345 (ratbond --help has all flags)"
+    if first["type"] in {"greater_than_equal", "less_than_equal"}:
+        return f"{flag}: must be {_bounds(first['type'], first['ctx'])}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{flag}: {message}" if flag and not message.startswith(flag) else message
+
+
+def _bounds(kind: str, context: Mapping[str, Any]) -> str:
+    return f"at least {context['ge']}" if kind == "greater_than_equal" else f"at most {context['le']}"
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file that nobody but its owner can read. Raises UsageError with one line."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UsageError(f"--secret-file {path}: {reason}") from None
+    if stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"--secret-file {path}: others may read it; run: chmod 600 {path}")
+    if not text:
+        raise UsageError(f"--secret-file {path}: the file is empty")
+    return text
+
+
+def secret_is_on_command_line(flags: Mapping[str, Any]) -> bool:
+    """Whether anybody on this machine can read the secret in the list of processes."""
+    return bool(flags.get("secret"))
+
+
+def process_environment() -> Mapping[str, str]:
+    """The variables that this process was started with."""
+    return os.environ

@@ -1,0 +1,74 @@
+"""The command line: every mistake is one line."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from ratbond import __version__, cli
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["ratbond", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(caught.value.code or 0), captured.out, captured.err
+
+
+def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, capsys, "--version") == (0, f"ratbond {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--connect-addr"]),
+        (["client"], ["--connect-addr"]),
+        (["--connect-addr", "192.0.2.1"], ["port"]),
+        (["--connect-addr=192.0.2.1:1", "--frobnicate"], ["--frobnicate"]),
+        (["serve"], ["serve"]),
+        (["--tunnel-id=abc"], ["--tunnel-id"]),
+        (["server", "--aes"], ["--secret"]),
+        (["server", "--tunnel-ip=10.0.0.0/29"], ["/30"]),
+        (["status", "--http-listen-addr", "x"], ["--http-listen-addr"]),
+        (["status", "--http-listen-addr", "127.0.0.1:1"], ["nobody answers"]),
+    ],
+)
+def test_a_mistake_is_one_line_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert code in {1, 2}
+    assert out == ""
+    assert err.startswith("ratbond: error: ")
+    assert err.count("\n") == 1
+    assert all(word in err for word in words), err
+
+
+ISSUE_FLAGS = {
+    "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route"],
+    "server": ["--listen-addr"],
+    "both": [
+        "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--secret",
+        "--secret-file", "--balance-consistent", "--balance-roundrobin", "--mux", "--http-listen-addr",
+        "--stats-interval", "--debug", "--trace", "--nosyslog",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["client", "server"])
+def test_help_describes_every_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    listed = set(re.findall(r"^  (?:-h, )?(--[a-z0-9-]+)", out, re.MULTILINE))
+    assert listed == {*ISSUE_FLAGS["both"], *ISSUE_FLAGS[command], "--help"}
