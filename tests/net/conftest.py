@@ -1,0 +1,43 @@
+"""Network namespaces for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from pyroute2 import netns
+
+Shell = Callable[[str], str]
+
+
+def shell(command: str) -> str:
+    """Runs a line in a shell, in the present namespace, and gives its output; fails with its error."""
+    done = subprocess.run(["sh", "-ec", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def inside_namespace() -> Iterator[Shell]:
+    """This very process, moved into a namespace of its own for the test:
+
+    lan 192.168.99.1/24 ── (this namespace) ── wan1 10.0.1.2/24, gateway 10.0.1.1
+                                            └─ wan2 10.0.2.2/24, gateway 10.0.2.1
+    The far ends of the veth pairs lie in the same namespace, without addresses.
+    """
+    name = f"rb-daemon-{os.getpid()}"
+    netns.create(name)
+    netns.pushns(name)
+    try:
+        shell("ip link set lo up")
+        for device, address in (("lan", "192.168.99.1/24"), ("wan1", "10.0.1.2/24"), ("wan2", "10.0.2.2/24")):
+            shell(
+                f"ip link add {device} type veth peer name {device}-far; ip link set {device} up; ip link set {device}-far up"
+            )
+            shell(f"ip address add {address} dev {device}")
+        yield shell
+    finally:
+        netns.popns()
+        netns.remove(name)
