@@ -1,0 +1,194 @@
+"""Brings the system to a plan, notes first what it will change, and takes all of it back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from ratbond.logs import get_logger
+from ratbond.models import Family
+from ratbond.netcfg import kernel
+from ratbond.netcfg.journal import Journal
+from ratbond.netcfg.plan import Address, LooseReversePath, Plan, Route, Rule, Step, Up
+
+log = get_logger(__name__)
+_LOOSE: Final = "2"
+
+
+class Network:
+    """The changes that one end of a tunnel has made to the system.
+
+    Every change goes through :meth:`reconcile`; :meth:`undo` leaves the system as it was found.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._kernel = kernel.Kernel()
+        self._applied: Plan = ()
+        self._busy = asyncio.Lock()
+
+    @property
+    def applied(self) -> Plan:
+        """The plan that is in place."""
+        return self._applied
+
+    async def recover(self) -> int:
+        """Undoes what a former run, ended by force, left behind; returns how many things that were."""
+        left = self._journal.read()
+        for step in reversed(left):
+            await self._undo(step)
+        restored = self._release_sysctls(None)
+        self._journal.write([])
+        return len(left) + restored
+
+    async def reconcile(self, plan: Plan) -> None:
+        """Does what is new in the plan and undoes what is no longer in it. Raises OSError when the kernel refuses."""
+        async with self._busy:
+            if plan != self._applied:
+                await self._reconcile(plan)
+
+    async def _reconcile(self, plan: Plan) -> None:
+        old = self._applied
+        self._journal.write(list(dict.fromkeys((*old, *plan))))
+        self._applied = tuple(dict.fromkeys((*old, *plan)))  # what may be in place, should a step fail
+        for step in plan:
+            if step not in old and not isinstance(step, Rule):
+                await self._do(step)
+        await self._change_rules(old, plan)
+        for step in reversed(old):
+            if step not in plan and not isinstance(step, Rule):
+                await self._undo(step)
+        self._applied = plan
+        self._journal.write(list(plan))
+
+    async def reassert(self) -> bool:
+        """Does again what somebody else has undone meanwhile (a network manager's restart, say). True if anything was."""
+        async with self._busy:
+            return await self._reassert()
+
+    async def _reassert(self) -> bool:
+        lost = [step for step in self._applied if await self._is_lost(step)]
+        for step in lost:
+            log.warning("somebody has undone what the tunnel needs; doing it again", step=_describe(step))
+        if any(isinstance(step, Rule) for step in lost):
+            rules = tuple(s for s in self._applied if isinstance(s, Rule))
+            await self._change_rules(rules, rules, again=True)
+        for step in lost:
+            if not isinstance(step, Rule):
+                await self._do(step)
+        return bool(lost)
+
+    async def undo(self) -> None:
+        """Takes everything back and forgets it. Says what could not be taken back."""
+        async with self._busy:
+            await self._undo_all()
+
+    async def _undo_all(self) -> None:
+        for step in reversed(self._applied):
+            try:
+                await self._undo(step)
+            except OSError as error:
+                log.warning("could not undo a change", step=_describe(step), why=error.strerror)
+        self._applied = ()
+        self._release_sysctls(None)
+        await self._kernel.close()
+        self._journal.close()
+
+    async def _do(self, step: Step) -> None:
+        match step:
+            case Up():
+                await self._kernel.set_up(step)
+            case Address():
+                await self._kernel.add_address(step)
+            case Route():
+                await self._kernel.add_route(step)
+            case Rule():
+                await self._kernel.append_rule(step)
+            case LooseReversePath():
+                self._loosen(step.device)
+
+    async def _undo(self, step: Step) -> None:
+        match step:
+            case Up():
+                pass  # the device goes with its process
+            case Address():
+                with contextlib.suppress(OSError):  # gone with the device
+                    await self._kernel.remove_address(step)
+            case Route():
+                await self._kernel.remove_route(step)
+            case Rule():
+                await self._kernel.remove_rule(step)
+            case LooseReversePath():
+                self._release_sysctls(step.device)
+
+    async def _change_rules(self, old: Plan, new: Plan, *, again: bool = False) -> None:
+        """Appends the new rules in their order before it removes the old ones, so that no packet meets half of them."""
+        for priority in {s.priority for s in (*old, *new) if isinstance(s, Rule)}:
+            before = [s for s in old if isinstance(s, Rule) and s.priority == priority]
+            after = [s for s in new if isinstance(s, Rule) and s.priority == priority]
+            if before == after and not again:
+                continue
+            for rule in after:
+                await self._kernel.append_rule(rule)
+            for rule in before:
+                if rule not in after or not again or await self._kernel.count_rules(rule) > 1:
+                    await self._kernel.remove_rule(rule)
+
+    async def _is_lost(self, step: Step) -> bool:
+        match step:
+            case Rule():
+                return await self._kernel.count_rules(step) == 0
+            case Route():
+                return not await self._kernel.has_routes(Family.of(step.destination), step.table)
+            case LooseReversePath():
+                return kernel.reverse_path_is_strict(step.device)
+            case _:
+                return False
+
+    def _loosen(self, device: str) -> None:
+        """Sets rp_filter to loose where it is strict, and notes it in the ledger shared by all tunnels."""
+        key = kernel.reverse_path_key(device)
+        with self._journal.sysctls() as ledger:
+            if key not in ledger and not kernel.reverse_path_is_strict(device):
+                return
+            before = kernel.read_sysctl(key)
+            entry = ledger.setdefault(key, {"before": before, "wanted": _LOOSE, "users": []})
+            if self._journal.owner not in entry["users"]:
+                entry["users"].append(self._journal.owner)
+            if before != _LOOSE and kernel.reverse_path_is_strict(device):
+                entry["before"] = before  # a device that came back, or somebody's own setting meanwhile
+                kernel.write_sysctl(key, _LOOSE)
+
+    def _release_sysctls(self, device: str | None) -> int:
+        """Lets go of one device's sysctl, or of all; who goes last restores it. Returns how many were restored."""
+        wanted_key = kernel.reverse_path_key(device) if device else None
+        restored = 0
+        with self._journal.sysctls() as ledger:
+            for key in [k for k in ledger if wanted_key in {None, k}]:
+                entry = ledger[key]
+                if self._journal.owner not in entry["users"]:
+                    continue
+                entry["users"].remove(self._journal.owner)
+                if entry["users"]:
+                    continue
+                del ledger[key]
+                with contextlib.suppress(FileNotFoundError):  # the device is gone
+                    if kernel.read_sysctl(key) == entry["wanted"]:  # otherwise somebody has set it since
+                        kernel.write_sysctl(key, entry["before"])
+                        restored += 1
+        return restored
+
+
+def _describe(step: Step) -> str:
+    match step:
+        case Rule():
+            return f"rule {step.priority}"
+        case Route():
+            return f"route {step.destination} dev {step.device}"
+        case LooseReversePath():
+            return f"rp_filter of {step.device}"
+        case Address():
+            return f"address {step.interface} of {step.device}"
+        case Up():
+            return f"{step.device} up"

@@ -1,0 +1,144 @@
+"""What was changed, kept on disk before it is changed, so that whoever comes after a crash can undo it.
+
+One directory a network namespace, since namespaces may share /run: ``/run/ratbond/net-<cookie>/``. In it, for each end:
+``client-660.lock`` (held while it runs), ``client-660.json`` (its routes and rules), and ``sysctls.json``, which all share,
+because two tunnels may want the same sysctl: who comes first notes the old value, who goes last restores it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final, TypedDict
+
+from ratbond.errors import RatbondError
+from ratbond.models import Family
+from ratbond.netcfg.plan import Route, Rule, Step
+
+_SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
+_FORMAT: Final = 1
+
+
+class SysctlEntry(TypedDict):
+    """Who wants a sysctl, and what it was before anybody did."""
+
+    before: str
+    wanted: str
+    users: list[str]
+
+
+def state_directory() -> Path:
+    """Where this network namespace's state lies."""
+    base = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/ratbond"))
+    return base / f"net-{_namespace_id()}"
+
+
+def _namespace_id() -> str:
+    """A number that no other network namespace has had since boot; an inode (older kernels) may come again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            return f"{int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), 'little'):x}"
+        except OSError:
+            return f"i{Path('/proc/self/ns/net').stat().st_ino:x}"
+
+
+class Journal:
+    """One end's notes. Holding it is holding the right to run that end."""
+
+    def __init__(self, directory: Path, owner: str) -> None:
+        self.owner = owner
+        self._directory = directory
+        self._file = directory / f"{owner}.json"
+        self._lock_file = directory / f"{owner}.lock"
+        self._lock = self._take_lock()
+
+    def _take_lock(self) -> int:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RatbondError(f"cannot write {self._directory}: {error.strerror}; run as root") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            role, _, tunnel_id = self.owner.partition("-")
+            raise RatbondError(
+                f"a {role} with tunnel-id {tunnel_id} is running already: stop it, or give another --tunnel-id"
+            ) from None
+        return descriptor
+
+    def read(self) -> list[Step]:
+        """What a former run left noted. A damaged file counts as none: it was being written when nothing was done yet."""
+        try:
+            content = json.loads(self._file.read_text())
+            return [_step(entry) for entry in content["steps"]] if content["format"] == _FORMAT else []
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return []
+
+    def write(self, steps: list[Step]) -> None:
+        """Notes what is about to be in place; call it before doing so. Only routes and rules outlive the tun."""
+        _replace(
+            self._file,
+            {"format": _FORMAT, "steps": [_entry(s) for s in steps if isinstance(s, (Route, Rule))]},
+        )
+
+    def close(self) -> None:
+        """Forgets everything and lets another run."""
+        self._file.unlink(missing_ok=True)
+        self._lock_file.unlink(missing_ok=True)
+        os.close(self._lock)
+        for directory in (self._directory, self._directory.parent):
+            try:
+                directory.rmdir()
+            except OSError:
+                break  # others' notes are in it
+
+    @contextmanager
+    def sysctls(self) -> Iterator[dict[str, SysctlEntry]]:
+        """The shared notes on sysctls, to be changed in place, under their lock; written back at the end."""
+        path = self._directory / "sysctls.json"
+        with (self._directory / "sysctls.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                entries: dict[str, SysctlEntry] = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                entries = {}
+            try:
+                yield entries
+            finally:
+                if entries:
+                    _replace(path, entries)
+                else:
+                    path.unlink(missing_ok=True)
+                    Path(lock.name).unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: object) -> None:
+    """Writes a file so that it is whole at any moment."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(content))
+    new.replace(path)
+
+
+def _entry(step: Route | Rule) -> dict[str, Any]:
+    fields = {name: getattr(step, name) for name in step.__slots__}
+    plain = {k: v if v is None or isinstance(v, int) else str(v) for k, v in fields.items()}
+    return {"kind": type(step).__name__, **plain}
+
+
+def _step(entry: dict[str, Any]) -> Step:
+    kind = entry.pop("kind")
+    for name in ("destination", "source"):
+        if entry.get(name) is not None:
+            entry[name] = ip_network(entry[name])
+    if kind == "Rule":
+        return Rule(**{**entry, "family": Family(entry["family"])})
+    gateway = entry.get("gateway")
+    return Route(**{**entry, "gateway": ip_address(gateway) if gateway else None})

@@ -1,0 +1,206 @@
+"""Does a single step of a plan, and undoes it: rtnetlink(7) through pyroute2, sysctls through /proc."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from ratbond.models import Family, IPNetwork
+from ratbond.netcfg.plan import Address, Route, Rule, Up
+
+_PROTOCOL: Final = (
+    114  # who made a route or rule (rt_protos): ours, to be told apart in `ip route` and `ip rule`
+)
+_PROC: Final = Path("/proc/sys/net")
+_ALREADY_GONE: Final = frozenset(
+    {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+)
+_RTM_NEWRULE: Final = 32
+_RTM_DELRULE: Final = 33
+_NLM_F_REQUEST_ACK: Final = 0x1 | 0x4
+_NLM_F_CREATE: Final = 0x400
+_NO_SUPPRESSION: Final = 0xFFFF_FFFF
+
+
+class Kernel:
+    """One rtnetlink socket. Refusals are raised as OSError."""
+
+    def __init__(self) -> None:
+        from pyroute2 import AsyncIPRoute
+
+        self._netlink = AsyncIPRoute()
+
+    async def close(self) -> None:
+        """Closes the socket."""
+        await self._call(self._netlink.close())
+
+    async def index_of(self, device: str) -> int:
+        """A device's index. Raises OSError when there is none of that name."""
+        try:
+            return socket.if_nametoindex(device)
+        except OSError:
+            raise OSError(errno.ENODEV, f"there is no interface {device}") from None
+
+    async def set_up(self, step: Up) -> None:
+        """Sets MTU and state."""
+        await self._call(
+            self._netlink.link("set", index=await self.index_of(step.device), mtu=step.mtu, state="up")
+        )
+
+    async def add_address(self, step: Address) -> None:
+        """Adds an address, or leaves it when it is there."""
+        await self._call(self._netlink.addr("replace", **await self._address(step)))
+
+    async def remove_address(self, step: Address) -> None:
+        """Removes an address, if it is there."""
+        await self._call(self._netlink.addr("del", **await self._address(step)), ignore=_ALREADY_GONE)
+
+    async def add_route(self, step: Route) -> None:
+        """Adds a route, or puts it in the place of one like it."""
+        await self._call(self._netlink.route("replace", **await self._route(step)))
+
+    async def remove_route(self, step: Route) -> None:
+        """Removes a route, if it is there."""
+        await self._call(self._netlink.route("del", **await self._route(step)), ignore=_ALREADY_GONE)
+
+    async def append_rule(self, step: Rule) -> None:
+        """Adds a rule after all others of its priority, also when there is one like it (no NLM_F_EXCL)."""
+        await self._call(
+            self._netlink.rule((_RTM_NEWRULE, _NLM_F_REQUEST_ACK | _NLM_F_CREATE), **_rule(step))
+        )
+
+    async def remove_rule(self, step: Rule) -> bool:
+        """Removes the first such rule; False when there is none."""
+        return await self._call(
+            self._netlink.rule((_RTM_DELRULE, _NLM_F_REQUEST_ACK), **_rule(step)), ignore=_ALREADY_GONE
+        )
+
+    async def count_rules(self, step: Rule) -> int:
+        """How many rules like this there are."""
+        wanted = _rule(step)
+        count = 0
+        async for message in await self._netlink.rule("dump", family=wanted["family"]):
+            attributes = dict(message["attrs"])
+            count += message["family"] == wanted["family"] and _rule_key(attributes) == (
+                step.priority,
+                step.table,
+                str(step.source.network_address) if step.source else None,
+                str(step.destination.network_address) if step.destination else None,
+                step.out_device,
+                _NO_SUPPRESSION if step.suppress_prefix_length is None else step.suppress_prefix_length,
+            )
+        return count
+
+    async def has_routes(self, family: Family, table: int) -> bool:
+        """Whether the table holds anything."""
+        async for message in await self._netlink.route("dump", family=_socket_family(family), table=table):
+            if dict(message["attrs"]).get("RTA_TABLE") == table:
+                return True
+        return False
+
+    async def _address(self, step: Address) -> dict[str, Any]:
+        return {
+            "index": await self.index_of(step.device),
+            "address": str(step.interface.ip),
+            "prefixlen": step.interface.network.prefixlen,
+            "family": _socket_family(Family.of(step.interface)),
+        }
+
+    async def _route(self, step: Route) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "family": _socket_family(Family.of(step.destination)),
+            "table": step.table,
+            "proto": _PROTOCOL,
+            "scope": 0 if step.gateway or step.destination.version == 6 else 253,
+        }
+        try:
+            fields["oif"] = await self.index_of(step.device)
+        except OSError:
+            fields["oif"] = 0x7FFF_FFFF  # gone, and its routes with it: let the kernel answer so
+        if step.destination.prefixlen:
+            fields["dst"] = str(step.destination)
+        else:
+            fields["dst"] = "default"
+        if step.gateway:
+            fields["gateway"] = str(step.gateway)
+            fields["flags"] = 4  # RTNH_F_ONLINK: the user says that the gateway is there
+        return fields
+
+    async def _call(self, request: Any, ignore: frozenset[int] = frozenset()) -> bool:
+        """Awaits a request; False when the kernel's refusal is one of those to ignore."""
+        from pyroute2 import NetlinkError
+
+        try:
+            if hasattr(request, "__await__"):
+                await request
+        except NetlinkError as error:
+            if error.code in ignore:
+                return False
+            raise OSError(error.code, str(error.args[1] if len(error.args) > 1 else error)) from None
+        return True
+
+
+def _socket_family(family: Family) -> int:
+    return socket.AF_INET if family is Family.V4 else socket.AF_INET6
+
+
+def _rule(step: Rule) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "family": _socket_family(step.family),
+        "priority": step.priority,
+        "table": step.table,
+        "protocol": _PROTOCOL,
+    }
+    for prefix, network in (("src", step.source), ("dst", step.destination)):
+        if network is not None:
+            fields |= _prefix(prefix, network)
+    if step.out_device:
+        fields["oifname"] = step.out_device
+    if step.suppress_prefix_length is not None:
+        fields["suppress_prefixlen"] = step.suppress_prefix_length
+    return fields
+
+
+def _rule_key(attributes: dict[str, Any]) -> tuple[object, ...]:
+    names = ("FRA_PRIORITY", "FRA_TABLE", "FRA_SRC", "FRA_DST", "FRA_OIFNAME", "FRA_SUPPRESS_PREFIXLEN")
+    return tuple(attributes.get(name) for name in names)
+
+
+def _prefix(name: str, network: IPNetwork) -> dict[str, Any]:
+    return {name: str(network.network_address), f"{name}_len": network.prefixlen}
+
+
+def ipv6_is_on() -> bool:
+    """Whether new devices get IPv6 at all."""
+    try:
+        return (_PROC / "ipv6/conf/default/disable_ipv6").read_text().strip() == "0"
+    except OSError:
+        return False
+
+
+def reverse_path_is_strict(device: str) -> bool:
+    """Whether the kernel drops what came a way it would not go back: the larger of "all" and the device's own counts."""
+    values = []
+    for name in ("all", device):
+        try:
+            values.append(int(read_sysctl(reverse_path_key(name))))
+        except (OSError, ValueError):
+            return False  # the device is gone
+    return max(values) == 1
+
+
+def reverse_path_key(device: str) -> str:
+    """The sysctl's path below /proc/sys/net; slashes, since a device's name may hold dots."""
+    return f"ipv4/conf/{device}/rp_filter"
+
+
+def read_sysctl(key: str) -> str:
+    """A value below /proc/sys/net."""
+    return (_PROC / key).read_text().strip()
+
+
+def write_sysctl(key: str, value: str) -> None:
+    """Sets a value below /proc/sys/net."""
+    (_PROC / key).write_text(value)

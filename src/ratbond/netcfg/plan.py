@@ -1,0 +1,149 @@
+"""The plan: what one end of a tunnel wants of the system, as data. Pure.
+
+The default route through the tunnel is a table of its own and three kinds of rules, all of one priority just above the
+main table's, so that they come after everybody else's rules (the kernel numbers those of others downwards from there):
+
+    from <a link's source> lookup main        what was sent from a WAN's address goes out as before
+    lookup main suppress_prefixlength 0       all that main knows, but for its default routes: LANs, the WANs' subnets
+    lookup <table>                            default dev tun660
+
+So the WANs' own default routes stay where they are, the LAN stays reachable, and what others route by rules of their own
+is left alone. The tunnel's own datagrams need none of it: their sockets are bound to their devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
+
+from ratbond.models import Family, IPAddress, IPInterface, IPNetwork
+
+MAIN_TABLE = 254
+RULE_PRIORITY = 32765  # the last before main's 32766; among equals the kernel keeps the order of their making
+UPLINK_PRIORITY = 99  # matches only datagrams of sockets bound to a named device, to the server
+_TABLE_BASE = 0x7262_0000  # "rb": far from the numbers that people choose
+_UPLINK_TABLE_BASE = 0x7263_0000
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Set a device up, with this MTU."""
+
+    device: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Give a device an address."""
+
+    device: str
+    interface: IPInterface
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route in one of our own tables."""
+
+    destination: IPNetwork
+    device: str
+    table: int
+    gateway: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy rule."""
+
+    family: Family
+    priority: int
+    table: int
+    source: IPNetwork | None = None
+    destination: IPNetwork | None = None
+    out_device: str | None = None
+    suppress_prefix_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LooseReversePath:
+    """Do not drop what arrives on a device although the way back leads elsewhere (RFC 3704, 2.4): rp_filter 2, where it was 1."""
+
+    device: str
+
+
+Step = Up | Address | Route | Rule | LooseReversePath
+Plan = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A WAN link, as far as the plan cares. ``gateway`` only where the kernel has no route of its own there."""
+
+    device: str
+    source: IPAddress
+    server: IPAddress | None = None
+    gateway: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an end of a tunnel wants at this moment."""
+
+    tunnel_id: int
+    tun: str
+    mtu: int
+    addresses: tuple[IPInterface, ...] = ()  # none before a peer has been met
+    default_route: bool = False
+    uplinks: tuple[Uplink, ...] = field(default=())
+    families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
+
+
+def plan(wanted: Wanted) -> Plan:
+    """The steps, in the order in which they are to be done."""
+    steps: list[Step] = [LooseReversePath(u.device) for u in wanted.uplinks if u.source.version == 4]
+    for uplink in wanted.uplinks:
+        steps += _way_to_server(wanted.tunnel_id, uplink)
+    if wanted.addresses:
+        steps.append(LooseReversePath(wanted.tun))
+        steps += [Address(wanted.tun, i) for i in wanted.addresses if Family.of(i) in wanted.families]
+        steps.append(Up(wanted.tun, wanted.mtu))
+        if wanted.default_route:
+            for family in wanted.families:
+                steps += _default_route(wanted, family)
+    return tuple(dict.fromkeys(steps))
+
+
+def tunnel_addresses(
+    network: IPv4Network, network6: IPv6Network, *, first: bool
+) -> tuple[IPInterface, IPInterface]:
+    """This end's addresses: the first or the second host of the /30 and of the /126."""
+    host = 1 if first else 2
+    return (
+        ip_interface(f"{network[host]}/{network.prefixlen}"),
+        ip_interface(f"{network6[host]}/{network6.prefixlen}"),
+    )
+
+
+def _default_route(wanted: Wanted, family: Family) -> list[Step]:
+    table = _TABLE_BASE + wanted.tunnel_id
+    everything = ip_network("0.0.0.0/0" if family is Family.V4 else "::/0")
+    sources = sorted({u.source for u in wanted.uplinks if Family.of(u.source) is family}, key=str)
+    return [
+        Route(everything, wanted.tun, table),
+        *(Rule(family, RULE_PRIORITY, MAIN_TABLE, source=ip_network(source)) for source in sources),
+        Rule(family, RULE_PRIORITY, MAIN_TABLE, suppress_prefix_length=0),
+        Rule(family, RULE_PRIORITY, table),
+    ]
+
+
+def _way_to_server(tunnel_id: int, uplink: Uplink) -> list[Step]:
+    """A route to the server over a link whose gateway only the user knows, seen by sockets bound to that device alone."""
+    if uplink.gateway is None or uplink.server is None:
+        return []
+    table = _UPLINK_TABLE_BASE + tunnel_id
+    server = ip_network(uplink.server)
+    family = Family.of(uplink.server)
+    return [
+        Route(server, uplink.device, table, uplink.gateway),
+        Rule(family, UPLINK_PRIORITY, table, destination=server, out_device=uplink.device),
+    ]
