@@ -1,0 +1,102 @@
+"""The status: what `/status` and `ratbond status --json` give. docs/status.md describes every field.
+
+The schema's number grows when a field changes its meaning or goes; new fields do not change it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """IP traffic over the last few seconds."""
+
+    tx_bps: float = 0.0
+    rx_bps: float = 0.0
+    tx_pps: float = 0.0
+    rx_pps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """One conversation of a link; counters count since the link was made."""
+
+    id: int
+    name: str
+    conv: int
+    state: str  # connecting, up, suspect, dead
+    source: str  # "address:port" here
+    remote: str  # "address:port" there
+    uptime_s: float
+    hello_age_s: float | None  # since anything came; None before the first
+    rtt_ms: float
+    rttvar_ms: float
+    min_rtt_ms: float
+    rto_ms: float
+    loss: float  # retransmitted share of what was sent, over the last few seconds
+    rates: Rates
+    tx_packets: int
+    tx_bytes: int
+    rx_packets: int
+    rx_bytes: int
+    wire_tx_datagrams: int
+    wire_tx_bytes: int
+    wire_rx_datagrams: int
+    wire_rx_bytes: int
+    segments_sent: int
+    retransmits: int
+    fast_retransmits: int
+    timeouts: int
+    duplicates: int
+    malformed: int
+    in_flight_segments: int
+    in_flight_bytes: int
+    queued_packets: int
+    queued_bytes: int
+    aqm_drops: int
+    overflow_drops: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """One peer."""
+
+    id: int
+    up: bool
+    peer: str  # "ratbond", "stock", or "" before it is known
+    uptime_s: float
+    tun: str
+    rates: Rates  # through the tun
+    tx_packets: int  # from the tun to the peer
+    tx_bytes: int
+    rx_packets: int
+    rx_bytes: int
+    no_link_drops: int
+    requeued_packets: int
+    links: tuple[LinkStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One end of a tunnel."""
+
+    version: str
+    role: str
+    tunnel_id: int
+    protocol: str
+    encryption: str  # "none", "aes-cfb (stock: not authenticated)"
+    scheduler: str
+    mux: int
+    address: str  # the server's: where it listens, or where the client connects
+    uptime_s: float
+    sessions: tuple[SessionStatus, ...] = ()
+    warnings: tuple[str, ...] = ()
+    schema: int = field(default=SCHEMA)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)

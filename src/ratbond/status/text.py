@@ -1,0 +1,97 @@
+"""The status as text for a terminal or a browser: from the JSON, so that it is the same near and far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_COLUMNS = (
+    "LINK", "CONV", "STATE", "SOURCE", "RTT", "RTO", "LOSS", "TX", "RX", "TX PKTS", "RX PKTS", "RETRANS", "TIMEOUTS",
+    "HELLO", "UPTIME",
+)  # fmt: skip
+
+
+def render(status: Mapping[str, Any]) -> str:
+    """A few lines a session and a table of its links."""
+    end = f"ratbond {status['version']} {status['role']}, tunnel {status['tunnel_id']}, {status['address']}"
+    mode = f"protocol {status['protocol']}, encryption {status['encryption']}"
+    lines = [
+        f"{end}, up {duration(status['uptime_s'])}",
+        f"{mode}, scheduler {status['scheduler']}, mux {status['mux']}",
+        *(f"warning: {warning}" for warning in status["warnings"]),
+    ]
+    for session in status["sessions"]:
+        lines += ["", *_session(session)]
+    if not status["sessions"]:
+        lines += ["", "no client has connected"]
+    return "\n".join(lines) + "\n"
+
+
+def _session(session: Mapping[str, Any]) -> Iterator[str]:
+    state = f"up for {duration(session['uptime_s'])}" if session["up"] else "DOWN"
+    peer = f" with a {session['peer']} peer" if session["peer"] else ""
+    yield f"bond {state}{peer}, {session['tun'] or 'no tun yet'}: {_traffic(session)}"
+    yield (
+        f"packets that found no link: {session['no_link_drops']}, "
+        f"sent again over another link: {session['requeued_packets']}"
+    )
+    if not session["links"]:
+        yield "no link"
+        return
+    rows = [_COLUMNS, *(_link(link) for link in session["links"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _link(link: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        link["name"],
+        str(link["conv"]),
+        link["state"],
+        link["source"],
+        f"{link['rtt_ms']:.1f} ms",
+        f"{link['rto_ms']:.0f} ms",
+        f"{100 * link['loss']:.1f} %",
+        f"{bits(link['rates']['tx_bps'])} ({octets(link['tx_bytes'])})",
+        f"{bits(link['rates']['rx_bps'])} ({octets(link['rx_bytes'])})",
+        str(link["tx_packets"]),
+        str(link["rx_packets"]),
+        str(link["retransmits"]),
+        str(link["timeouts"]),
+        "never" if link["hello_age_s"] is None else f"{link['hello_age_s']:.1f} s",
+        duration(link["uptime_s"]),
+    )
+
+
+def _traffic(session: Mapping[str, Any]) -> str:
+    rates = session["rates"]
+    return (
+        f"tx {bits(rates['tx_bps'])} ({session['tx_packets']} packets, {octets(session['tx_bytes'])}), "
+        f"rx {bits(rates['rx_bps'])} ({session['rx_packets']} packets, {octets(session['rx_bytes'])})"
+    )
+
+
+def bits(bps: float) -> str:
+    """A rate with its unit."""
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if bps < 1000:
+            return f"{bps:.0f} {unit}" if unit == "bit/s" else f"{bps:.1f} {unit}"
+        bps /= 1000
+    return f"{bps:.2f} Gbit/s"
+
+
+def octets(count: float) -> str:
+    """An amount with its unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """``3d 04:05:06``."""
+    days, rest = divmod(int(seconds), 86_400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}d {clock}" if days else clock
