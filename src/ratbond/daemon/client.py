@@ -1,0 +1,176 @@
+"""The client: it watches the network, keeps the engine's links equal to the WANs there are, and routes into the tunnel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from ratbond.config import ClientConfig
+from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
+from ratbond.daemon.reporting import Reporter
+from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal
+from ratbond.daemon.tunnel import Tunnel, refuse_overlap
+from ratbond.daemon.uplinks import Uplinks
+from ratbond.engine import EngineApi, Event, TunApi
+from ratbond.links.choice import LinkPolicy, choose_links, why_not
+from ratbond.links.model import Snapshot, WanLink
+from ratbond.links.watch import Watcher
+from ratbond.logs import get_logger
+from ratbond.models import Family
+from ratbond.netcfg.apply import Network
+from ratbond.netcfg.plan import Uplink
+
+log = get_logger(__name__)
+
+_ASK_AGAIN_S: Final = 5.0  # the name service, while nothing works
+_PATIENCE_S: Final = 3.0  # with a server that does not answer, before it is said
+
+TunT = TypeVar("TunT", bound=TunApi)
+
+
+class Client(Generic[TunT]):
+    """One client. Everything converges: whatever changes only wakes :meth:`_keep_converging`."""
+
+    def __init__(
+        self, config: ClientConfig, engine: EngineApi[TunT], network: Network, make_tun: Callable[[str], TunT]
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._network = network
+        self._tunnel = Tunnel(config, engine, network, make_tun)
+        self._loop = asyncio.get_running_loop()
+        self._uplinks = Uplinks(engine, self._loop.time)
+        self._reporter = Reporter(config, engine)
+        self._changed = asyncio.Event()
+        self._watcher = Watcher()
+        self._snapshot: Snapshot | None = None
+        self._remotes: dict[Family, Remote] = {}
+        self._no_remote = ""  # why there is none
+        self._waiting_for = ""
+
+    async def run(self) -> None:
+        """Runs until a signal. Raises RatbondError when the system is not as it must be to begin with."""
+        pump = EventPump(self._engine, self._on_event)
+
+        async def cleanup() -> None:
+            pump.close()
+            self._watcher.close()
+            await self._network.undo()
+            self._engine.close()
+            self._tunnel.close()
+
+        async def start() -> None:
+            await self._network.recover()
+            self._snapshot = await anext(aiter(self._watcher.snapshots()))
+            refuse_overlap(self._config, self._snapshot)
+            self._warn_of_unknown_devices(self._snapshot)
+            self._tunnel.open()
+            await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
+
+        await run_until_signal(start, cleanup=cleanup)
+
+    async def _watch(self) -> None:
+        async for snapshot in self._watcher.snapshots():
+            if snapshot == self._snapshot:
+                await self._network.reassert()  # nothing new: the regular look whether all is still in place
+            self._snapshot = snapshot
+            self._changed.set()
+
+    async def _keep_resolving(self) -> None:
+        """Asks where the server is until it answers, and again while no link is up."""
+        while True:
+            if not self._tunnel.up:
+                try:
+                    remotes = await resolve(self._config.connect_addr)
+                    self._no_remote = ""
+                except ResolutionError as error:
+                    remotes = self._remotes  # an old answer is better than none
+                    self._no_remote = str(error)
+                if remotes != self._remotes or self._no_remote:
+                    self._remotes = remotes
+                    self._changed.set()
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _keep_converging(self) -> None:
+        while True:
+            await self._wait_for_change()
+            if self._snapshot is not None:
+                await self._converge(self._snapshot)
+
+    async def _wait_for_change(self) -> None:
+        retry_at = self._uplinks.next_retry_at()
+        try:
+            async with asyncio.timeout_at(retry_at):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    async def _converge(self, snapshot: Snapshot) -> None:
+        """Brings system and engine to the present links. What a new link needs of the system comes first."""
+        policy = self._policy()
+        links = choose_links(snapshot, policy) if self._remotes else []
+        await self._tunnel.converge(tuple(self._uplink_of(link) for link in links))
+        self._uplinks.reconcile(links, self._remotes, lambda index: why_not(snapshot, policy, index))
+        self._say_what_is_missing()
+
+    def _policy(self) -> LinkPolicy:
+        config = self._config
+        return LinkPolicy(
+            families=tuple(self._remotes) or (Family.V4,),
+            named=config.wan,
+            left_out=frozenset(config.no_wan),
+            own_devices=frozenset({self._tunnel.device}),
+            tunnel_networks=(config.tunnel_ip, config.network6),
+            keep_sources=self._uplinks.sources(),
+        )
+
+    def _uplink_of(self, link: WanLink) -> Uplink:
+        from ipaddress import ip_address
+
+        spec = next((s for s in self._config.wan if s.device == link.device), None)
+        server = self._remotes[link.family][0]
+        return Uplink(link.device, link.source, ip_address(server), spec.gateway if spec else None)
+
+    def _on_event(self, event: Event) -> None:
+        log_event(event)
+        self._uplinks.on_event(event)
+        if event.kind == "session_up":
+            self._tunnel.session_up(event.session, event.peer)
+        elif event.kind == "session_down":
+            self._tunnel.session_down(event.session)
+        self._changed.set()
+
+    def _say_what_is_missing(self) -> None:
+        """Logs, once for each cause, what the bond waits for."""
+        if self._tunnel.up:
+            missing = ""
+        elif not self._remotes:
+            missing = self._no_remote
+        elif not len(self._uplinks):
+            families = " or ".join(f"IPv{family}" for family in self._remotes)
+            missing = (
+                f"no WAN link: no interface that is up has an {families} default route (--wan names one)"
+            )
+        else:
+            missing = f"no answer from {self._config.connect_addr} yet{_stock_hint(self._config)}"
+        if missing and missing != self._waiting_for:
+            self._loop.call_later(_PATIENCE_S if len(self._uplinks) else 0, self._say_if_still, missing)
+        self._waiting_for = missing
+
+    def _say_if_still(self, missing: str) -> None:
+        if self._waiting_for == missing:
+            log.warning("waiting", what=missing)
+
+    def _warn_of_unknown_devices(self, snapshot: Snapshot) -> None:
+        for name in (*(spec.device for spec in self._config.wan), *self._config.no_wan):
+            if snapshot.device_named(name) is None:
+                log.warning("there is no such interface yet", device=name)
+
+
+def _stock_hint(config: ClientConfig) -> str:
+    """What to check when nobody answers."""
+    if config.aes:
+        return "; is it running, with the same --tunnel-id and --secret, and with --aes?"
+    return "; is it running, with the same --tunnel-id, and without --aes? (a server with --aes needs --aes and its secret here)"

@@ -1,0 +1,91 @@
+"""What every daemon needs: signals, tasks that end together, and engine events on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from ratbond.engine import EngineApi, Event
+from ratbond.logs import get_logger
+
+log = get_logger(__name__)
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Stop(Exception):  # noqa: N818 (not an error: the way out of a task group)
+    """The daemon was told to end."""
+
+
+class EventPump:
+    """Hands the engine's events to a callback on the event loop."""
+
+    def __init__(self, engine: EngineApi[Any], handle: Callable[[Event], None]) -> None:
+        self._engine = engine
+        self._handle = handle
+        self._fd = engine.event_fd
+        asyncio.get_running_loop().add_reader(self._fd, self._pump)
+
+    def close(self) -> None:
+        """Stops; call it before the engine is closed."""
+        asyncio.get_running_loop().remove_reader(self._fd)
+
+    def _pump(self) -> None:
+        for event in self._engine.events():
+            self._handle(event)
+
+
+async def run_until_signal(*jobs: Job, cleanup: Callable[[], Awaitable[None]]) -> None:
+    """Runs the jobs until SIGINT, SIGTERM or the first failure; then cleans up, whatever happens."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+
+    async def wait_for_signal() -> None:
+        await stopped.wait()
+        raise Stop
+
+    try:
+        with suppress(Stop):
+            await all_or_none(wait_for_signal, *jobs)
+    finally:
+        await asyncio.shield(cleanup())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def all_or_none(*jobs: Job) -> None:
+    """A task group that raises the first failure itself, not a group of one."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def log_event(event: Event) -> None:
+    """One line for what the engine says: which link, why, how many are left."""
+    match event.kind:
+        case "link_up":
+            log.info("link joined the bond", link=event.name, links_up=event.links_up, **_why(event))
+        case "link_suspect":
+            log.info("link does not answer", link=event.name, links_up=event.links_up, **_why(event))
+        case "link_down":
+            log.warning("link left the bond", link=event.name, links_up=event.links_up, **_why(event))
+        case "session_up":
+            log.info("the bond is up", peer=event.peer, **_why(event))
+        case "session_down":
+            log.warning("the bond is down", **_why(event))
+        case "refused":
+            log.warning("refused a peer's datagrams", **_why(event))
+        case "note":
+            log.info(event.detail or event.name)
+
+
+def _why(event: Event) -> dict[str, str]:
+    return {"why": event.detail} if event.detail else {}

@@ -1,0 +1,126 @@
+"""One end's tun and all that the system must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from ratbond.config import TUN_MTU_KCP, Host, Role, TunnelConfig
+from ratbond.engine import EngineApi, EngineError, TunApi
+from ratbond.errors import RatbondError
+from ratbond.links.model import Snapshot
+from ratbond.logs import get_logger
+from ratbond.models import Family
+from ratbond.netcfg.apply import Network
+from ratbond.netcfg.kernel import ipv6_is_on
+from ratbond.netcfg.plan import Uplink, Wanted, plan, tunnel_addresses
+
+log = get_logger(__name__)
+
+TunT = TypeVar("TunT", bound=TunApi)
+
+
+class Tunnel(Generic[TunT]):
+    """Makes the tun, hands it to the engine, and keeps addresses and routes as the session's state wants them."""
+
+    def __init__(
+        self, config: TunnelConfig, engine: EngineApi[TunT], network: Network, make_tun: Callable[[str], TunT]
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._network = network
+        self._make_tun = make_tun
+        self._tun: TunT | None = None
+        self._session: int | None = None
+        self._peer = ""
+        self._up = False
+
+    @property
+    def up(self) -> bool:
+        """Whether a session is up."""
+        return self._up
+
+    @property
+    def device(self) -> str:
+        """The tun's name, also before it exists."""
+        return self._tun.name if self._tun else self._config.device
+
+    def open(self) -> None:
+        """Makes the tun. Raises RatbondError when its name is taken or there is no permission."""
+        if self._tun is None:
+            try:
+                self._tun = self._make_tun(self._config.device)
+            except EngineError as error:
+                raise RatbondError(str(error)) from None
+
+    def session_up(self, session: int, peer: str) -> None:
+        """A peer has been met: the engine gets the tun. Addresses and routes come with :meth:`converge`."""
+        self.open()
+        if self._tun is None:
+            return
+        if self._session is not None and self._session != session:
+            self._engine.detach_tun(self._session)
+            self._session = None
+        if self._session is None:
+            self._engine.attach_tun(session, self._tun)
+        self._session, self._peer, self._up = session, peer, True
+
+    def session_down(self, session: int) -> None:
+        """The last link is dead. The tun and its addresses stay, so that connections over it can wait."""
+        if session == self._session:
+            self._up = False
+
+    async def converge(self, uplinks: tuple[Uplink, ...] = ()) -> None:
+        """Brings addresses, routes, rules and sysctls to what is wanted now. What the kernel refuses is logged."""
+        try:
+            await self._network.reconcile(plan(self._wanted(uplinks)))
+        except OSError as error:
+            log.error("the kernel refused a change; trying again at the next one", why=error.strerror)
+
+    def close(self) -> None:
+        """Lets the tun go."""
+        if self._tun:
+            self._tun.close()
+            self._tun = None
+
+    def _wanted(self, uplinks: tuple[Uplink, ...]) -> Wanted:
+        config = self._config
+        met = self._session is not None
+        return Wanted(
+            tunnel_id=config.tunnel_id,
+            tun=self.device,
+            mtu=TUN_MTU_KCP,
+            addresses=tunnel_addresses(
+                config.tunnel_ip, config.network6, first=takes_first_host(config, self._peer)
+            )
+            if met
+            else (),
+            default_route=self._up and wants_default_route(config),
+            uplinks=uplinks,
+            families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
+        )
+
+
+def wants_default_route(config: TunnelConfig) -> bool:
+    """Only a client sends everything through the tunnel, and only when it may."""
+    return config.role is Role.CLIENT and not getattr(config, "no_default_route", True)
+
+
+def takes_first_host(config: TunnelConfig, peer: str) -> bool:
+    """Which host this end is: the server the first, as documented; towards a stock peer the reverse, as stock does it."""
+    if config.address is not Host.AUTO:
+        return config.address is Host.FIRST
+    return (config.role is Role.SERVER) != (peer == "stock")
+
+
+def refuse_overlap(config: TunnelConfig, snapshot: Snapshot) -> None:
+    """Raises RatbondError when the tunnel's addresses are in use on this machine already."""
+    for address in snapshot.addresses:
+        device = snapshot.device_at(address.index)
+        if device is None or device.name == config.device:
+            continue
+        for network, flag in ((config.tunnel_ip, "--tunnel-ip"), (config.network6, "--tunnel-ip6")):
+            if address.address in network:
+                raise RatbondError(
+                    f"{network} is in use: {device.name} has {address.address}; give another {flag} on both ends"
+                )

@@ -1,0 +1,134 @@
+"""Keeps the engine's links equal to the WAN links that exist; makes those anew that died of silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ratbond.engine import EngineApi, EngineError, Event
+from ratbond.links.model import WanLink
+from ratbond.logs import get_logger
+from ratbond.models import Family, IPAddress
+
+log = get_logger(__name__)
+
+_FIRST_RETRY_S: Final = 0.25
+_LAST_RETRY_S: Final = 2.0  # a server that restarts is to be found within 3 s
+
+Remote = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The engine has the link."""
+
+    number: int
+    failures: int  # since it was last up
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The link died or could not be made; it will be tried again."""
+
+    retry_at: float
+    failures: int
+    why: str
+
+
+@dataclass(slots=True)
+class _Uplink:
+    link: WanLink
+    remote: Remote
+    state: Running | Resting
+
+
+class Uplinks:
+    """All uplinks of a client, by the index of their device. ``now`` counts seconds."""
+
+    def __init__(self, engine: EngineApi[Any], now: Callable[[], float]) -> None:
+        self._engine = engine
+        self._now = now
+        self._uplinks: dict[int, _Uplink] = {}
+
+    def reconcile(
+        self, wanted: Iterable[WanLink], remotes: Mapping[Family, Remote], why_gone: Callable[[int], str]
+    ) -> None:
+        """Takes out what is no longer wanted, and why; adds what is new; tries again what has rested."""
+        by_index = {link.index: link for link in wanted if link.family in remotes}
+        for index, uplink in list(self._uplinks.items()):
+            link = by_index.get(index)
+            if link is None:
+                self._drop(index, why_gone(index))
+            elif link.source != uplink.link.source:
+                self._drop(index, f"address changed to {link.source}")
+            elif remotes[link.family] != uplink.remote:
+                self._drop(index, "the server's address changed")
+            else:
+                uplink.link = link  # renamed, or another gateway: the socket does not mind
+        for index, link in by_index.items():
+            present = self._uplinks.get(index)
+            if present is None:
+                log.info(
+                    "link found",
+                    link=link.device,
+                    source=str(link.source),
+                    gateway=str(link.gateway or "none"),
+                )
+                self._start(link, remotes[link.family], failures=0)
+            elif isinstance(present.state, Resting) and present.state.retry_at <= self._now():
+                self._start(link, present.remote, present.state.failures)
+
+    def on_event(self, event: Event) -> None:
+        """Follows what the engine says of its links."""
+        for uplink in self._uplinks.values():
+            if isinstance(uplink.state, Running) and uplink.state.number == event.link:
+                if event.kind == "link_up":
+                    uplink.state = Running(uplink.state.number, failures=0)
+                elif event.kind == "link_down":
+                    self._release(uplink.state.number)
+                    uplink.state = self._rest(uplink.state.failures, event.detail)
+                return
+
+    def next_retry_at(self) -> float | None:
+        """When :meth:`reconcile` has something to do again."""
+        return min(
+            (u.state.retry_at for u in self._uplinks.values() if isinstance(u.state, Resting)), default=None
+        )
+
+    def sources(self) -> dict[int, IPAddress]:
+        """The address in use on each device."""
+        return {index: uplink.link.source for index, uplink in self._uplinks.items()}
+
+    def __len__(self) -> int:
+        return len(self._uplinks)
+
+    def _start(self, link: WanLink, remote: Remote, failures: int) -> None:
+        try:
+            number = self._engine.add_link(
+                link.device, device=link.device, source=str(link.source), remote=remote
+            )
+        except EngineError as error:
+            known = self._uplinks.get(link.index)
+            if not (known and isinstance(known.state, Resting) and known.state.why == str(error)):
+                log.warning("link cannot be used; trying again", link=link.device, why=str(error))
+            self._uplinks[link.index] = _Uplink(link, remote, self._rest(failures, str(error)))
+        else:
+            self._uplinks[link.index] = _Uplink(link, remote, Running(number, failures))
+
+    def _rest(self, failures: int, why: str) -> Resting:
+        pause_s = min(_FIRST_RETRY_S * 2**failures, _LAST_RETRY_S)
+        return Resting(self._now() + pause_s, min(failures + 1, 10), why)
+
+    def _drop(self, index: int, why: str) -> None:
+        uplink = self._uplinks.pop(index)
+        log.info("link gone", link=uplink.link.device, why=why)
+        if isinstance(uplink.state, Running):
+            self._release(uplink.state.number, why)
+
+    def _release(self, number: int, why: str = "dead") -> None:
+        """Lets the engine forget a link; one that died may be forgotten already."""
+        try:
+            self._engine.remove_link(number, why)
+        except EngineError as error:
+            log.debug("the engine had dropped the link already", number=number, why=str(error))

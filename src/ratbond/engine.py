@@ -1,0 +1,72 @@
+"""The Rust engine as the rest of the program sees it; nothing else imports the compiled module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from ratbond._core import Engine, EngineError, Event, Tun
+
+if TYPE_CHECKING:
+    from ratbond._core import EventKind, LinkSnapshot, SessionSnapshot
+
+Scheduler = Literal["consistent", "roundrobin"]
+
+__all__ = [
+    "Engine",
+    "EngineApi",
+    "EngineError",
+    "Event",
+    "EventKind",
+    "LinkSnapshot",
+    "Scheduler",
+    "SessionSnapshot",
+    "Tun",
+    "TunApi",
+]
+
+
+class TunApi(Protocol):
+    """What the daemon uses of a :class:`Tun`."""
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+
+    @property
+    def ifindex(self) -> int:
+        """The device's index."""
+
+    def close(self) -> None:
+        """Lets the device go."""
+
+
+TunT_contra = TypeVar("TunT_contra", contravariant=True)
+
+
+class EngineApi(Protocol[TunT_contra]):
+    """What the daemon uses of an :class:`Engine`; a test may hand in another."""
+
+    @property
+    def event_fd(self) -> int:
+        """Readable when there are events."""
+
+    def events(self) -> list[Event]:
+        """Takes all waiting events."""
+
+    def add_link(self, name: str, *, device: str | None, source: str | None, remote: tuple[str, int]) -> int:
+        """Starts a link and returns its number."""
+
+    def remove_link(self, link: int, reason: str) -> None:
+        """Takes a link out."""
+
+    def attach_tun(self, session: int, tun: TunT_contra) -> None:
+        """Gives a session its tun."""
+
+    def detach_tun(self, session: int) -> None:
+        """Takes it away again."""
+
+    def snapshot(self) -> list[SessionSnapshot]:
+        """Reads all counters."""
+
+    def close(self) -> None:
+        """Stops everything."""
