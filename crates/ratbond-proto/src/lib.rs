@@ -10,6 +10,7 @@ pub mod event;
 pub mod flow;
 pub mod kcp;
 pub mod link;
+pub mod numbering;
 pub mod packet;
 pub mod path;
 pub mod queue;

@@ -1,1 +1,10 @@
-//! `bond/1`: the sealed link protocol. See docs/wire.md.
+//! `bond/1`: the sealed link protocol, as building blocks. The bytes are in docs/wire.md.
+
+pub mod datagram;
+pub mod frame;
+pub mod fuzz;
+pub mod handshake;
+pub mod kdf;
+pub mod keys;
+pub mod replay;
+pub mod secret;
