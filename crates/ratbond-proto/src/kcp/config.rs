@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::rtt::RtoLimits;
 use super::segment;
+use crate::path::rtt::RtoLimits;
 
 /// How a message longer than one segment is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

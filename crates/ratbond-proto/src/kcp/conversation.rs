@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::acks::{Ack, Acks};
 use super::config::Config;
 use super::probe::WindowProbe;
-use super::rate::RateSample;
 use super::receiver::{self, Arrival, Receiver};
-use super::rtt::RttEstimator;
 use super::segment::{Cmd, HEADER_LEN, Header, Segment, SegmentError, Segments};
 use super::sender::{LossSummary, NeverSent, Round, Sender};
 use super::stats::Stats;
+use crate::path::rate::RateSample;
+use crate::path::rtt::RttEstimator;
 use crate::{Packet, PacketPool, Time};
 
 /// Why a message was not queued. It is handed back.

@@ -4,10 +4,10 @@
 //! through the ring's slots, so that an acknowledged segment leaves its list in O(1), however many there are.
 
 use super::payload::Payload;
-use super::rate::SendRecord;
 use super::segment::HEADER_LEN;
 use super::serial::precedes;
 use crate::Time;
+use crate::path::rate::SendRecord;
 
 /// End of a list.
 const NIL: u32 = u32::MAX;

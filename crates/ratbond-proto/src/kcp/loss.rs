@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use super::flight::Transmission;
-use super::rtt::RttEstimator;
 use crate::Time;
+use crate::path::rtt::RttEstimator;
 
 /// Most evidence by count that can be asked for.
 const MAX_RESEND: usize = 4;

@@ -9,9 +9,8 @@
 //! | [`crypt`] | the 20-byte header around a datagram: nonce, CRC-32, stock AES-CFB |
 //! | [`segment`] | the 24-byte segment header, and the walk over a datagram's segments |
 //! | [`conversation`] | [`Kcp`]: one conversation, composed of the parts below |
-//! | `sender`, `flight`, `loss`, `rate` | what was sent: its ring, which of it is lost, how fast it is delivered |
+//! | `sender`, `flight`, `loss` | what was sent: its ring, which of it is lost |
 //! | `receiver`, `acks`, `probe` | what has arrived and what is owed for it; zero windows |
-//! | [`rtt`] | smoothed round trip and retransmission timeout |
 //! | [`frame`] | what stock ratbond puts in KCP messages: HELLO, LINKDOWN, IP packets |
 
 mod acks;
@@ -23,18 +22,16 @@ pub mod frame;
 mod loss;
 mod payload;
 mod probe;
-mod rate;
 mod receiver;
-pub mod rtt;
 pub mod segment;
 mod sender;
 mod serial;
 pub mod stats;
 
+pub use crate::path::rate::RateSample;
 pub use config::Config;
 pub use conversation::{InputSummary, Kcp, SendError};
 pub use crypt::Crypt;
 pub use frame::{Frame, FrameReader};
-pub use rate::RateSample;
 pub use sender::LossSummary;
 pub use stats::Stats;

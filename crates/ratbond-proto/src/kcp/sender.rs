@@ -7,11 +7,11 @@ use super::config::Config;
 use super::flight::{Delivery, Flight, Launch, Transmission};
 use super::loss::{LossDetector, Verdict};
 use super::payload::{self, Queued};
-use super::rate::{Newest, RateEstimator, RateSample};
-use super::rtt::RttEstimator;
 use super::segment::HEADER_LEN;
 use super::serial::{distance, precedes};
 use super::stats::Stats;
+use crate::path::rate::{Newest, RateEstimator, RateSample};
+use crate::path::rtt::RttEstimator;
 use crate::{Packet, PacketPool, Time};
 
 /// Window assumed until the peer has told its own: kcp-go's default.

@@ -7,6 +7,8 @@
 //! (1.25 x 0.8 = 1).
 
 mod filter;
+pub mod rate;
+pub mod rtt;
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl RateSample {
 
 /// The state of the estimator when a segment was sent; kept with the segment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SendRecord {
+pub(crate) struct SendRecord {
     delivered_bytes: u64,
     delivered_at: Time,
     first_sent: Time,
@@ -45,7 +45,7 @@ pub(super) struct SendRecord {
 
 /// The estimator's own state.
 #[derive(Debug)]
-pub(super) struct RateEstimator {
+pub(crate) struct RateEstimator {
     delivered_bytes: u64,
     delivered_at: Time,
     first_sent: Time,
@@ -55,7 +55,7 @@ pub(super) struct RateEstimator {
 
 /// The newest segment of those that one datagram acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
+pub(crate) struct Newest {
     pub sent: Time,
     pub record: SendRecord,
 }
