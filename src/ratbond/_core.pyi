@@ -85,7 +85,9 @@ class SessionSnapshot(TypedDict):
     tun_rx_bytes: int
     tun_tx_packets: int  # written to the tun
     tun_tx_bytes: int
+    tun_tx_drops: int  # refused by the kernel, or there was no tun
     no_link_drops: int  # packets that found no link
+    not_ip_drops: int  # packets from the tun that were neither IPv4 nor IPv6
     requeued_packets: int  # taken from a dead link and sent again over another
     links: list[LinkSnapshot]
 

@@ -6,6 +6,7 @@
 //! network is a test of a second. `clippy.toml` beside this crate holds it to that.
 
 pub mod bond;
+pub mod endpoint;
 pub mod event;
 pub mod flow;
 pub mod kcp;

@@ -22,7 +22,7 @@ pub struct LinkId(pub u32);
 pub struct WanId(pub u32);
 
 /// Names a UDP socket of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
 
 /// The way a datagram comes and goes: which socket, from and to whom.
@@ -86,7 +86,7 @@ pub struct LinkStats {
 }
 
 /// One link, whatever protocol it speaks. Pure: see the crate's guarantee.
-pub trait Link {
+pub trait Link: Sized {
     /// A name of the link that both ends know.
     fn key(&self) -> u32;
 
@@ -127,8 +127,8 @@ pub trait Link {
     /// Whether the link has given up by itself.
     fn is_exhausted(&self) -> bool;
 
-    /// Gives back, in order, every packet that is not known to have arrived. The link is of no use afterwards.
-    fn take_unacknowledged(&mut self) -> Vec<Packet>;
+    /// Gives back, in order, every packet that is not known to have arrived.
+    fn into_unacknowledged(self) -> Vec<Packet>;
 
     /// Its figures now.
     fn stats(&self) -> LinkStats;

@@ -202,12 +202,14 @@ impl Kcp {
             return Err(InputError::OtherConversation(conv));
         }
         let never_sent = |NeverSent| InputError::NeverSent;
+        // The ACK first: its una covers its own sn as well, and only the ACK tells the round trip.
+        if cmd == Cmd::Ack {
+            self.sender.on_ack(sn, ts, now, round, &mut self.stats, pool).map_err(never_sent)?;
+        }
         self.sender.on_una(una, now, round, pool).map_err(never_sent)?;
         self.sender.on_window(wnd, una);
         match cmd {
-            Cmd::Ack => {
-                self.sender.on_ack(sn, ts, now, round, &mut self.stats, pool).map_err(never_sent)?;
-            }
+            Cmd::Ack => {}
             Cmd::Push => self.input_push(now, segment, summary, pool)?,
             Cmd::WindowAsk => self.tell_window = true,
             Cmd::WindowTell => {}

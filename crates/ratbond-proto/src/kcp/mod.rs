@@ -11,14 +11,18 @@
 //! | [`conversation`] | [`Kcp`]: one conversation, composed of the parts below |
 //! | `sender`, `flight`, `loss` | what was sent: its ring, which of it is lost |
 //! | `receiver`, `acks`, `probe` | what has arrived and what is owed for it; zero windows |
+//! | [`link`], [`endpoint`] | a link of a session, and an end of a tunnel, made of the above |
 //! | [`frame`] | what stock ratbond puts in KCP messages: HELLO, LINKDOWN, IP packets |
 
 mod acks;
 pub mod config;
 pub mod conversation;
 pub mod crypt;
+pub mod endpoint;
+pub mod fec;
 mod flight;
 pub mod frame;
+pub mod link;
 mod loss;
 mod payload;
 mod probe;
@@ -32,6 +36,8 @@ pub use crate::path::rate::RateSample;
 pub use config::Config;
 pub use conversation::{InputSummary, Kcp, SendError};
 pub use crypt::Crypt;
+pub use endpoint::{KcpEndpoint, KcpEndpointConfig};
 pub use frame::{Frame, FrameReader};
+pub use link::KcpLink;
 pub use sender::LossSummary;
 pub use stats::Stats;

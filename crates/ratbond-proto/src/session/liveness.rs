@@ -84,20 +84,21 @@ impl<L: Link> Session<L> {
                 other.link.send_link_down(now, slot.link.key(), &mut self.pool);
             }
         }
-        for packet in slot.link.take_unacknowledged() {
+        let wan = slot.wan;
+        let waiting = slot.queue.drain();
+        for packet in slot.link.into_unacknowledged() {
             if let Some(flow) = Flow::of(packet.as_slice()) {
                 self.stats.requeued_packets += 1;
                 self.enqueue(Queued { packet, flow, since: now });
             }
         }
-        for item in slot.queue.drain() {
+        for item in waiting {
             self.enqueue(item);
         }
-        self.announce_removal(&slot, connected, reason);
+        self.announce_removal(wan, connected, reason);
     }
 
-    fn announce_removal(&mut self, slot: &Slot<L>, connected: bool, reason: &DownReason) {
-        let wan = slot.wan;
+    fn announce_removal(&mut self, wan: WanId, connected: bool, reason: &DownReason) {
         if connected && !self.slots.iter().any(|other| other.wan == wan && other.up_since.is_some()) {
             self.events.push_back(Event::WanDown(wan, reason.clone()));
         }

@@ -152,6 +152,15 @@ impl<L: Link> Session<L> {
         }
     }
 
+    /// Tells the peer over every link that it is the last. Nobody waits for an answer.
+    pub fn close(&mut self, now: Time) {
+        if self.role == Role::Client {
+            for slot in self.slots.iter_mut().filter(|slot| slot.up_since.is_some()) {
+                slot.link.send_link_down(now, slot.link.key(), &mut self.pool);
+            }
+        }
+    }
+
     /// Whether a socket still has links.
     #[must_use]
     pub fn uses_socket(&self, socket: SocketId) -> bool {
@@ -302,7 +311,7 @@ impl<L: Link> Session<L> {
             }
             Received::Hello(peer) => self.greeted(now, id, peer, true),
             Received::LinkDown { key } => {
-                let named = self.slots.iter().find(|slot| slot.link.key() == key && slot.id != id);
+                let named = self.slots.iter().find(|slot| slot.link.key() == key);
                 if let Some(id) = named.map(|slot| slot.id) {
                     self.remove_link(now, id, &DownReason::Peer);
                 }

@@ -1,0 +1,124 @@
+//! What goes between an engine's handle and its worker.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
+
+use ratbond_proto::endpoint::{SessionId, SessionReport};
+use ratbond_proto::link::WanId;
+use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_proto::{Peer, Time};
+
+use crate::error::EngineError;
+use crate::poller::Waker;
+use crate::tun::Tun;
+
+/// What a client's WAN is to the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct WanSpec {
+    pub name: String,
+    pub device: Option<String>,
+    pub source: Option<IpAddr>,
+    pub remote: SocketAddr,
+}
+
+/// Asked of the worker. Replies are sent before the worker looks at another packet.
+pub(crate) enum Command {
+    AddWan(WanSpec, SyncSender<Result<WanId, EngineError>>),
+    RemoveWan(WanId, String),
+    AttachTun(SessionId, Arc<Tun>, SyncSender<Result<(), EngineError>>),
+    DetachTun(SessionId, SyncSender<()>),
+    SetScheduler(SchedulerKind),
+    Snapshot(SyncSender<Snapshot>),
+    Close,
+}
+
+/// An event for the user of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineEvent {
+    /// What happened.
+    pub kind: EngineEventKind,
+    /// In which session.
+    pub session: SessionId,
+    /// To which WAN.
+    pub wan: Option<WanId>,
+    /// The WAN's name: as it was added, or the peer's address on a server.
+    pub name: String,
+    /// Why, in words; or the text of a refusal or note.
+    pub detail: String,
+    /// How many WANs carry packets now.
+    pub wans_up: usize,
+    /// When.
+    pub at: Time,
+}
+
+/// The kinds of [`EngineEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineEventKind {
+    /// A session is up, with this kind of peer.
+    SessionUp(Peer),
+    /// A session's last link is gone.
+    SessionDown,
+    /// A WAN carries packets.
+    LinkUp,
+    /// A WAN does not answer.
+    LinkSuspect,
+    /// A WAN left.
+    LinkDown,
+    /// A peer was refused.
+    Refused,
+    /// Something for the log.
+    Note,
+}
+
+/// All figures of an engine at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When.
+    pub at: Time,
+    /// Every session, with its tun and its counters of packets and bytes read from and written to it.
+    pub sessions: Vec<(SessionReport, TunReport)>,
+    /// Names of a client's WANs.
+    pub names: Vec<(WanId, String)>,
+    /// Local addresses of a client's sockets.
+    pub locals: Vec<(ratbond_proto::link::SocketId, SocketAddr)>,
+}
+
+/// A tun's name and counters.
+#[derive(Clone, Debug, Default)]
+pub struct TunReport {
+    /// Its name; empty without one.
+    pub name: String,
+    /// Packets read from it.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets written to it.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that the kernel did not take, or that came while there was no tun.
+    pub tx_drops: u64,
+}
+
+/// Sends events and makes the reader's descriptor readable.
+#[derive(Debug)]
+pub(crate) struct EventSink {
+    pub sender: Sender<EngineEvent>,
+    pub waker: Arc<Waker>,
+}
+
+impl EventSink {
+    pub(crate) fn send(&self, event: EngineEvent) {
+        // Nobody listens any more when the handle is gone: the worker is about to end.
+        if self.sender.send(event).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// The worker's end of the command channel.
+pub(crate) struct CommandSource {
+    pub receiver: Receiver<Command>,
+    pub waker: Arc<Waker>,
+}

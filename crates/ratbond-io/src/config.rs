@@ -1,0 +1,35 @@
+//! What an engine is made with.
+
+use std::net::SocketAddr;
+
+use ratbond_proto::Role;
+use ratbond_proto::scheduler::SchedulerKind;
+
+/// The link protocol of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// What stock ratbond speaks; with a secret, its AES mode.
+    Kcp {
+        /// The passphrase of stock's AES mode.
+        secret: Option<String>,
+    },
+}
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Which end.
+    pub role: Role,
+    /// What its links speak.
+    pub protocol: Protocol,
+    /// Both ends have the same; 1 to 65,525.
+    pub tunnel_id: u16,
+    /// How packets are spread.
+    pub scheduler: SchedulerKind,
+    /// Links per WAN.
+    pub mux: usize,
+    /// Where a server listens.
+    pub listen: Option<SocketAddr>,
+    /// Seeds every random number of the protocol.
+    pub seed: u64,
+}

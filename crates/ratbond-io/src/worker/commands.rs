@@ -1,0 +1,98 @@
+//! What the handle asks of the worker.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use ratbond_proto::Time;
+use ratbond_proto::endpoint::SessionId;
+use ratbond_proto::link::{Route, WanId};
+
+use super::{TunPort, Worker};
+use crate::command::{Command, Snapshot, TunReport, WanSpec};
+use crate::error::EngineError;
+use crate::poller::Ready;
+use crate::tun::Tun;
+use crate::udp::Udp;
+
+impl Worker {
+    /// Does what was asked; returns whether to end.
+    pub(super) fn handle_commands(&mut self, now: Time) -> bool {
+        self.commands.waker.clear();
+        while let Ok(command) = self.commands.receiver.try_recv() {
+            match command {
+                Command::AddWan(spec, reply) => answer(&reply, self.add_wan(now, spec)),
+                Command::RemoveWan(wan, reason) => self.remove_wan(now, wan, &reason),
+                Command::AttachTun(session, tun, reply) => answer(&reply, self.attach_tun(session, tun)),
+                Command::DetachTun(session, reply) => {
+                    self.detach_tun(session);
+                    answer(&reply, ());
+                }
+                Command::SetScheduler(scheduler) => self.endpoint.set_scheduler(scheduler),
+                Command::Snapshot(reply) => answer(&reply, self.snapshot(now)),
+                Command::Close => {
+                    self.endpoint.close(now);
+                    self.settle(now);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn add_wan(&mut self, now: Time, spec: WanSpec) -> Result<WanId, EngineError> {
+        let udp = Udp::connect(spec.device.as_deref(), spec.source, spec.remote)?;
+        let socket = self.add_socket(udp)?;
+        let (wan, remote) = (WanId(self.next_wan), spec.remote);
+        self.next_wan += 1;
+        self.wans.insert(wan, spec);
+        self.endpoint.connect(now, wan, Route { socket, remote, local: None });
+        Ok(wan)
+    }
+
+    fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str) {
+        self.endpoint.remove_wan(now, wan, reason);
+        // Its last event still needs the name, so the events go out first.
+        self.settle(now);
+        self.wans.remove(&wan);
+        self.retries.retain(|&(_, waiting)| waiting != wan);
+        self.stale_sockets = true;
+    }
+
+    fn attach_tun(&mut self, session: SessionId, tun: Arc<Tun>) -> Result<(), EngineError> {
+        self.detach_tun(session);
+        self.poller.add(&*tun, Ready::Tun(session))?;
+        let report = TunReport { name: tun.name().to_owned(), ..TunReport::default() };
+        self.tuns.insert(session, TunPort { tun, report });
+        Ok(())
+    }
+
+    fn detach_tun(&mut self, session: SessionId) {
+        if let Some(port) = self.tuns.remove(&session) {
+            self.poller.remove(&*port.tun);
+        }
+    }
+
+    fn snapshot(&self, now: Time) -> Snapshot {
+        let tun = |id: SessionId| self.tuns.get(&id).map(|port| port.report.clone()).unwrap_or_default();
+        Snapshot {
+            at: now,
+            sessions: self
+                .endpoint
+                .reports()
+                .into_iter()
+                .map(|report| (report.clone(), tun(report.id)))
+                .collect(),
+            names: self.wans.iter().map(|(&wan, spec)| (wan, spec.name.clone())).collect(),
+            locals: self
+                .sockets
+                .iter()
+                .filter_map(|(&id, udp)| Some((id, udp.local_address().ok()?)))
+                .collect(),
+        }
+    }
+}
+
+/// A reply that nobody waits for any more is no error: the asking thread has gone.
+fn answer<T>(reply: &SyncSender<T>, value: T) {
+    let _ = reply.send(value);
+}

@@ -1,0 +1,330 @@
+//! The thread that owns a tunnel, both directions: it waits, reads a bounded batch from every source that is ready,
+//! lets the protocol work, and sends what came of it.
+
+mod commands;
+mod transmit;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
+use ratbond_proto::link::{Route, SocketId, WanId};
+use ratbond_proto::{Event, Time};
+
+use self::transmit::TransmitBatch;
+use crate::clock;
+use crate::command::{CommandSource, EngineEvent, EngineEventKind, EventSink, TunReport, WanSpec};
+use crate::error::EngineError;
+use crate::poller::{Poller, Ready};
+use crate::tun::Tun;
+use crate::udp::{ReceiveBuffers, Udp};
+
+/// Packets read from a tun before other sources get their turn.
+const TUN_BUDGET: usize = 64;
+/// Batches sent before other sources get their turn.
+const TRANSMIT_BUDGET: usize = 16;
+const MAX_PACKET_BYTES: usize = 65_535;
+const RETRY_SOCKET_AFTER: Duration = Duration::from_secs(1);
+/// The same trouble is told at most this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+struct TunPort {
+    tun: Arc<Tun>,
+    report: TunReport,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    endpoint: Box<dyn Endpoint>,
+    poller: Poller,
+    commands: CommandSource,
+    events: EventSink,
+    sockets: BTreeMap<SocketId, Udp>,
+    next_socket: u32,
+    wans: BTreeMap<WanId, WanSpec>,
+    next_wan: u32,
+    tuns: BTreeMap<SessionId, TunPort>,
+    /// WANs whose socket could not be opened, and when to try again.
+    retries: Vec<(Time, WanId)>,
+    complained: BTreeMap<String, Time>,
+    receive: ReceiveBuffers,
+    transmit: TransmitBatch,
+    packet: Vec<u8>,
+    /// Sockets or wans changed: look for sockets that nobody uses.
+    stale_sockets: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        endpoint: Box<dyn Endpoint>,
+        listen: Option<Udp>,
+        commands: CommandSource,
+        events: EventSink,
+    ) -> Result<Self, EngineError> {
+        let poller = Poller::new()?;
+        poller.add(&*commands.waker, Ready::Wake)?;
+        let mut worker = Self {
+            endpoint,
+            poller,
+            commands,
+            events,
+            sockets: BTreeMap::new(),
+            next_socket: 0,
+            wans: BTreeMap::new(),
+            next_wan: 0,
+            tuns: BTreeMap::new(),
+            retries: Vec::new(),
+            complained: BTreeMap::new(),
+            receive: ReceiveBuffers::new(),
+            transmit: TransmitBatch::default(),
+            packet: vec![0; MAX_PACKET_BYTES],
+            stale_sockets: false,
+        };
+        if let Some(udp) = listen {
+            worker.add_socket(udp)?;
+        }
+        Ok(worker)
+    }
+
+    /// Works until it is told to close.
+    pub(crate) fn run(mut self) {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.next_deadline().map(|deadline| deadline.saturating_since(clock::now()));
+            if let Err(error) = self.poller.wait(timeout, &mut ready) {
+                self.tell(EngineEventKind::Note, &format!("the engine stops: {error}"));
+                return;
+            }
+            if self.turn(&ready) {
+                return;
+            }
+        }
+    }
+
+    /// One round over everything that is ready; returns whether to end.
+    fn turn(&mut self, ready: &[Ready]) -> bool {
+        let now = clock::now();
+        for &item in ready {
+            match item {
+                Ready::Wake => {
+                    if self.handle_commands(now) {
+                        return true;
+                    }
+                }
+                Ready::Socket(id) => self.read_socket(now, id),
+                Ready::Tun(session) => self.read_tun(now, session),
+            }
+        }
+        self.handle_deadlines(now);
+        self.settle(now);
+        false
+    }
+
+    /// Lets the endpoint give away all it has.
+    fn settle(&mut self, now: Time) {
+        self.deliver();
+        self.transmit(now);
+        while let Some(event) = self.endpoint.poll_event() {
+            self.handle_event(now, &event);
+        }
+        if std::mem::take(&mut self.stale_sockets) {
+            self.close_stale_sockets();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let retry = self.retries.iter().map(|&(at, _)| at).min();
+        // What the transmit budget left over waits for no deadline.
+        let leftover = self.transmit.has_more.then(clock::now);
+        [self.endpoint.poll_timeout(), retry, leftover].into_iter().flatten().min()
+    }
+
+    fn handle_deadlines(&mut self, now: Time) {
+        if self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retries).into_iter().partition(|&(at, _)| at <= now);
+        self.retries = later;
+        for (_, wan) in due {
+            self.reconnect(now, wan);
+        }
+    }
+
+    fn read_socket(&mut self, now: Time, id: SocketId) {
+        let Some(udp) = self.sockets.get_mut(&id) else { return };
+        let flushed = udp.flush();
+        let endpoint = &mut self.endpoint;
+        let received = udp
+            .receive(id, &mut self.receive, |route, datagram| endpoint.handle_datagram(now, route, datagram));
+        match flushed {
+            Ok(blocked) => self.watch_writable(id, blocked),
+            Err(error) => self.complain(now, "cannot send", &error),
+        }
+        if let Err(error) = received {
+            self.complain(now, "cannot receive", &error);
+        }
+    }
+
+    fn read_tun(&mut self, now: Time, session: SessionId) {
+        let Some(port) = self.tuns.get_mut(&session) else { return };
+        let mut failed = None;
+        for _ in 0..TUN_BUDGET {
+            match port.tun.read(&mut self.packet) {
+                Ok(Some(len)) => {
+                    port.report.rx_packets += 1;
+                    port.report.rx_bytes += len as u64;
+                    self.endpoint.handle_packet(now, session, &self.packet[..len]);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            self.lose_tun(now, session, &error);
+        }
+    }
+
+    /// A tun that cannot be read was removed by somebody; polling it on would spin.
+    fn lose_tun(&mut self, now: Time, session: SessionId, error: &io::Error) {
+        // A device that is merely down says EIO and stays readable once it is up again.
+        if let Some(port) = self.tuns.remove(&session) {
+            self.poller.remove(&*port.tun);
+        }
+        self.complain(now, "the tun device is gone", error);
+    }
+
+    fn deliver(&mut self) {
+        while let Some((session, packet)) = self.endpoint.poll_delivery() {
+            if let Some(port) = self.tuns.get_mut(&session) {
+                match port.tun.write(packet.as_slice()) {
+                    Ok(()) => {
+                        port.report.tx_packets += 1;
+                        port.report.tx_bytes += packet.len() as u64;
+                    }
+                    // The kernel refuses packets while the device is down, and malformed ones always.
+                    Err(_) => port.report.tx_drops += 1,
+                }
+            }
+            self.endpoint.recycle(session, packet);
+        }
+    }
+
+    fn transmit(&mut self, now: Time) {
+        for _ in 0..TRANSMIT_BUDGET {
+            if !self.transmit.fill(now, &mut *self.endpoint) {
+                return;
+            }
+            let mut troubles = Vec::new();
+            for run in self.transmit.runs() {
+                let id = run.route.socket;
+                let Some(udp) = self.sockets.get_mut(&id) else { continue };
+                match udp.send(&run) {
+                    Ok(false) => {}
+                    Ok(true) => troubles.push((id, None)),
+                    Err(error) => troubles.push((id, Some(error))),
+                }
+            }
+            for (id, trouble) in troubles {
+                match trouble {
+                    None => self.watch_writable(id, true),
+                    Some(error) => self.complain(now, "cannot send", &error),
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Time, event: &EndpointEvent) {
+        let (kind, wan, detail) = match &event.event {
+            Event::SessionUp(peer) => (EngineEventKind::SessionUp(*peer), None, String::new()),
+            Event::SessionDown => (EngineEventKind::SessionDown, None, String::new()),
+            Event::WanUp(wan) => (EngineEventKind::LinkUp, Some(*wan), String::new()),
+            Event::WanSuspect(wan) => {
+                (EngineEventKind::LinkSuspect, Some(*wan), "an answer is overdue".into())
+            }
+            Event::WanDown(wan, reason) => (EngineEventKind::LinkDown, Some(*wan), reason.to_string()),
+            Event::Refused(words) => (EngineEventKind::Refused, None, words.clone()),
+            Event::Reconnect(wan) => {
+                self.stale_sockets = true;
+                self.reconnect(now, *wan);
+                return;
+            }
+        };
+        self.stale_sockets |= matches!(kind, EngineEventKind::LinkDown | EngineEventKind::LinkUp);
+        let named = wan.and_then(|wan| self.wans.get(&wan)).map(|spec| spec.name.clone());
+        let name = named.or_else(|| event.remote.map(|remote| remote.to_string())).unwrap_or_default();
+        let session = event.session;
+        self.events.send(EngineEvent { kind, session, wan, name, detail, wans_up: event.wans_up, at: now });
+    }
+
+    /// Opens a new socket for a WAN and links over it; tries again later when the kernel refuses.
+    fn reconnect(&mut self, now: Time, wan: WanId) {
+        let Some(spec) = self.wans.get(&wan) else { return };
+        let (name, remote) = (spec.name.clone(), spec.remote);
+        match Udp::connect(spec.device.as_deref(), spec.source, remote).and_then(|udp| self.add_socket(udp)) {
+            Ok(socket) => {
+                self.endpoint.connect(now, wan, Route { socket, remote, local: None });
+                self.stale_sockets = true;
+            }
+            Err(error) => {
+                self.retries.push((now + RETRY_SOCKET_AFTER, wan));
+                self.complain_words(now, &name, &error.to_string());
+            }
+        }
+    }
+
+    fn add_socket(&mut self, udp: Udp) -> Result<SocketId, EngineError> {
+        let id = SocketId(self.next_socket);
+        self.poller.add(&udp, Ready::Socket(id))?;
+        self.next_socket += 1;
+        self.sockets.insert(id, udp);
+        Ok(id)
+    }
+
+    /// A client's sockets live as long as a link uses them; a server's one for ever.
+    fn close_stale_sockets(&mut self) {
+        if self.wans.is_empty() && self.next_wan == 0 {
+            return;
+        }
+        let endpoint = &self.endpoint;
+        self.sockets.retain(|&id, _| endpoint.uses_socket(id));
+    }
+
+    fn watch_writable(&mut self, id: SocketId, blocked: bool) {
+        let Some(udp) = self.sockets.get(&id) else { return };
+        if let Err(error) = self.poller.want_write(udp, Ready::Socket(id), blocked) {
+            self.tell(EngineEventKind::Note, &error.to_string());
+        }
+    }
+
+    fn complain(&mut self, now: Time, what: &str, error: &io::Error) {
+        self.complain_words(now, what, &error.to_string());
+    }
+
+    fn complain_words(&mut self, now: Time, what: &str, words: &str) {
+        let text = format!("{what}: {words}");
+        let told = self.complained.get(&text).is_some_and(|&at| now.saturating_since(at) < COMPLAIN_EVERY);
+        if !told {
+            self.tell(EngineEventKind::Note, &text);
+            self.complained.retain(|_, at| now.saturating_since(*at) < COMPLAIN_EVERY);
+            self.complained.insert(text, now);
+        }
+    }
+
+    fn tell(&self, kind: EngineEventKind, words: &str) {
+        self.events.send(EngineEvent {
+            kind,
+            session: SessionId(0),
+            wan: None,
+            name: String::new(),
+            detail: words.to_owned(),
+            wans_up: 0,
+            at: clock::now(),
+        });
+    }
+}
