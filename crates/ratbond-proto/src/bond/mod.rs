@@ -1,10 +1,12 @@
 //! `bond/1`: the sealed link protocol, as building blocks. The bytes are in docs/wire.md.
 
+pub mod ack;
 pub mod datagram;
 pub mod frame;
 pub mod fuzz;
 pub mod handshake;
 pub mod kdf;
 pub mod keys;
+pub mod recovery;
 pub mod replay;
 pub mod secret;
