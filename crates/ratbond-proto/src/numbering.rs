@@ -26,7 +26,6 @@ pub const fn seq_add(seq: u32, count: u32) -> u32 {
 
 /// How far `seq` lies after `base` (negative: before it), taking the shorter way around: RFC 1982 with 24 bits.
 #[must_use]
-#[expect(clippy::cast_possible_wrap, reason = "the sign is the point")]
 pub const fn seq_distance(seq: u32, base: u32) -> i32 {
     (seq.wrapping_sub(base) << 8) as i32 >> 8
 }

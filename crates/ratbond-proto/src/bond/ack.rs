@@ -169,7 +169,6 @@ impl AckState {
 
 /// A time as ACKs carry it: µs modulo 2^32.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 is the definition")]
 pub const fn wire_micros(time: Time) -> u32 {
     time.as_micros() as u32
 }

@@ -132,7 +132,6 @@ pub struct Header {
 impl Header {
     /// The header of packet `number`.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is what goes on the wire")]
     pub const fn of_packet(phase: u8, receiver: ReceiverIndex, number: u64) -> Self {
         Self { phase, receiver, counter_low: number as u32 }
     }
@@ -173,7 +172,6 @@ impl Header {
 ///
 /// Right as long as fewer than 2^31 numbers lie between what arrives and what is expected.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "arithmetic modulo 2^32")]
 pub const fn rebuild_number(low: u32, expected: u64) -> u64 {
     let distance = low.wrapping_sub(expected as u32) as i32;
     match expected.checked_add_signed(distance as i64) {
@@ -227,7 +225,6 @@ mod tests {
         #[test]
         fn a_number_near_the_expected_one_is_rebuilt(expected in 0u64.., offset in -0x4000_0000i64..0x4000_0000) {
             if let Some(number) = expected.checked_add_signed(offset) {
-                #[expect(clippy::cast_possible_truncation, reason = "the low half")]
                 let low = number as u32;
                 prop_assert_eq!(rebuild_number(low, expected), number);
             }

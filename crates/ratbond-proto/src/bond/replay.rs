@@ -63,7 +63,6 @@ impl ReplayWindow {
         self.next = number.saturating_add(1);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below WORDS")]
     const fn slot(word: u64) -> usize {
         (word % WORDS as u64) as usize
     }

@@ -123,7 +123,6 @@ impl<'a> Writer<'a> {
             len -= 1;
         }
         // MAX_REASON_LEN is below 256.
-        #[expect(clippy::cast_possible_truncation, reason = "len <= MAX_REASON_LEN")]
         let len_byte = len as u8;
         self.whole(|w| {
             w.u8(kind::CLOSE) && w.u8(code) && w.u8(len_byte) && w.bytes(&reason.as_bytes()[..len])

@@ -66,7 +66,6 @@ impl Bits {
         })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "taken modulo a usize")]
     fn place(&self, number: u64) -> (usize, u64) {
         ((number / 64) as usize & (self.words.len() - 1), number % 64)
     }

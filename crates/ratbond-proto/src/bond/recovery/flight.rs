@@ -156,7 +156,6 @@ impl<C> Flight<C> {
         *self = bigger;
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "taken modulo a usize")]
     fn slot(&self, number: u64) -> usize {
         number as usize & (self.slots.len() - 1)
     }

@@ -210,7 +210,7 @@ proptest! {
             if acks.due().is_some_and(|due| due <= now) {
                 let ranges = acks.content(now).unwrap().ranges.to_vec();
                 acks.on_sent(now);
-                if (at * 2_654_435_761 >> 9) % 4 >= ack_loss {
+                if ((at * 2_654_435_761) >> 9) % 4 >= ack_loss {
                     backward.push_back((at + 20, ranges));
                 }
             }
