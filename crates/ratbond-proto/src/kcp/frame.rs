@@ -138,17 +138,15 @@ impl FrameReader {
     }
 }
 
-/// Whether `message` is made of whole frames, beyond a doubt.
+/// Whether `message` is made of whole IP packets, beyond a doubt. Zeros look like a HELLO, but may just as well be the
+/// middle of a packet: they are no evidence.
 fn is_whole(message: &[u8]) -> bool {
     let mut rest = message;
     while !rest.is_empty() {
-        let len = match head(rest) {
-            Head::Hello => HELLO_LEN,
-            Head::LinkDown { .. } => LINK_DOWN_LEN,
-            Head::Ip { len } if rest[0] >> 4 == 6 || is_ipv4_checksum_right(rest) => len,
+        match head(rest) {
+            Head::Ip { len } if rest[0] >> 4 == 6 || is_ipv4_checksum_right(rest) => rest = &rest[len..],
             _ => return false,
-        };
-        rest = &rest[len..];
+        }
     }
     true
 }
