@@ -4,6 +4,8 @@
 //! `pbkdf2_hmac("sha1", secret, b"ratbond salt", 1024, 32)`; plain = nonce 100..116, `zlib.crc32(body)` little endian, body;
 //! sealed = AES-256-CFB (128-bit feedback) of all of it under stock's IV.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use ratbond_proto::kcp::crypt::{self, Crypt, CryptError, HEADER_LEN};
 
 const KEY_OF_DEFAULT_SECRET: &str = "8a8dd9a078ce574a2face8ba367539ec5481bc1e88bb402e3ea57d1f92435b60";

@@ -1,5 +1,7 @@
 //! What a hostile or broken peer sends is dropped, costs nothing lasting, and does not hurt the conversation.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod kcp_support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Our end of a conversation against an independent implementation: the `kcp` crate.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod kcp_support;
 
 use std::cell::RefCell;

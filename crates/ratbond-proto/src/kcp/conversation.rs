@@ -11,6 +11,7 @@ use super::probe::WindowProbe;
 use super::receiver::{self, Arrival, Receiver};
 use super::segment::{Cmd, HEADER_LEN, Header, Segment, SegmentError, Segments};
 use super::sender::{LossSummary, NeverSent, Round, Sender};
+use super::serial::wire_clock;
 use super::stats::Stats;
 use crate::path::rate::RateSample;
 use crate::path::rtt::RttEstimator;
@@ -201,18 +202,20 @@ impl Kcp {
         if conv != self.conv {
             return Err(InputError::OtherConversation(conv));
         }
-        let never_sent = |NeverSent| InputError::NeverSent;
-        // The ACK first: its una covers its own sn as well, and only the ACK tells the round trip.
-        if cmd == Cmd::Ack {
-            self.sender.on_ack(sn, ts, now, round, &mut self.stats, pool).map_err(never_sent)?;
+        if !self.sender.is_possible(una) {
+            return Err(InputError::NeverSent);
         }
-        self.sender.on_una(una, now, round, pool).map_err(never_sent)?;
+        // The ACK before the una that covers it: the una does not say which transmission arrived.
+        if cmd == Cmd::Ack {
+            let taken = self.sender.on_ack(sn, ts, now, round, &mut self.stats, pool);
+            taken.map_err(|NeverSent| InputError::NeverSent)?;
+        }
+        self.sender.on_una(una, now, round, pool);
         self.sender.on_window(wnd, una);
         match cmd {
-            Cmd::Ack => {}
             Cmd::Push => self.input_push(now, segment, summary, pool)?,
             Cmd::WindowAsk => self.tell_window = true,
-            Cmd::WindowTell => {}
+            Cmd::Ack | Cmd::WindowTell => {}
         }
         Ok(())
     }
@@ -301,7 +304,7 @@ impl Kcp {
         let ts = wire_clock(now);
         let template = self.header(Cmd::Push);
         while self.sender.next_len().is_some_and(|len| datagram.len() + HEADER_LEN + len <= end) {
-            let Some(launch) = self.sender.launch(now, ts) else { return };
+            let Some(launch) = self.sender.launch(now) else { return };
             Header { frg: launch.frg, ts, sn: launch.sn, ..template }.write(launch.payload, datagram);
             self.stats.pushes_sent += 1;
             self.stats.push_bytes_sent += (HEADER_LEN + launch.payload.len()) as u64;
@@ -335,9 +338,4 @@ impl Kcp {
     pub fn into_unacknowledged(self) -> impl Iterator<Item = Packet> {
         self.sender.into_unacknowledged().into_iter()
     }
-}
-
-/// The ts of the wire: milliseconds, wrapping.
-fn wire_clock(now: Time) -> u32 {
-    now.as_millis() as u32
 }

@@ -18,8 +18,6 @@ pub(super) struct Transmission {
     /// Counts all transmissions of the conversation: which of two came first, even within one tick of the clock.
     pub order: u64,
     pub sent: Time,
-    /// The ts on the wire; an ACK echoes it, and so names the transmission that arrived.
-    pub ts: u32,
     pub rate: SendRecord,
 }
 
@@ -40,6 +38,7 @@ struct Slot {
     prev: u32,
     next: u32,
     payload: Payload,
+    first_sent: Time,
     last: Transmission,
 }
 
@@ -60,6 +59,7 @@ pub(super) struct Launch<'a> {
 
 /// A segment that has just been found to have arrived.
 pub(super) struct Delivery {
+    pub first_sent: Time,
     pub last: Transmission,
     pub transmissions: u32,
     pub payload: Payload,
@@ -143,6 +143,7 @@ impl Flight {
         slot.payload = payload;
         slot.frg = frg;
         slot.transmissions = 0;
+        slot.first_sent = transmission.sent;
         self.launch(index, transmission)
     }
 
@@ -203,7 +204,12 @@ impl Flight {
             self.in_flight_bytes -= wire_bytes(&payload);
         }
         slot.state = State::Delivered;
-        Some(Delivery { last: slot.last, transmissions: slot.transmissions, payload })
+        Some(Delivery {
+            first_sent: slot.first_sent,
+            last: slot.last,
+            transmissions: slot.transmissions,
+            payload,
+        })
     }
 
     /// Moves una over all that has arrived without a gap.

@@ -56,8 +56,10 @@ pub fn link_down(conv: u16) -> [u8; LINK_DOWN_LEN] {
 /// Takes the messages of one conversation apart into frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// The beginning of an IP packet whose end is still to come.
+    /// The beginning of a frame whose end is still to come.
     partial: Option<Packet>,
+    /// Longest message so far. A frame is cut only where a segment is full, and no message is longer than a full one.
+    longest: usize,
     malformed: u64,
 }
 
@@ -95,8 +97,14 @@ impl FrameReader {
             pool.put(message);
             return;
         }
+        let was_full = message.len() >= self.longest;
+        self.longest = self.longest.max(message.len());
         let message = match self.partial.take() {
-            Some(partial) => self.join(partial, message, pool),
+            Some(mut beginning) => {
+                beginning.extend_from_slice(message.as_slice());
+                pool.put(message);
+                beginning
+            }
             None => message,
         };
         if head(message.as_slice()) == (Head::Ip { len: message.len() }) {
@@ -109,7 +117,7 @@ impl FrameReader {
                 Head::Hello => (Frame::Hello(hello_origin(rest)), HELLO_LEN),
                 Head::LinkDown { conv } => (Frame::LinkDown { conv }, LINK_DOWN_LEN),
                 Head::Ip { len } => (Frame::Ip(pool.copy_of(&rest[..len])), len),
-                Head::Partial if rest.len() < MAX_JOINED => {
+                Head::Partial if was_full && rest.len() < MAX_JOINED => {
                     self.partial = Some(pool.copy_of(rest));
                     break;
                 }
@@ -123,32 +131,6 @@ impl FrameReader {
         }
         pool.put(message);
     }
-
-    /// Joins the beginning of a frame with the message that should continue it. A message that makes sense by itself
-    /// does not continue anything: then the beginning was damaged where it was made, and is dropped.
-    fn join(&mut self, mut partial: Packet, message: Packet, pool: &mut PacketPool) -> Packet {
-        if is_whole(message.as_slice()) {
-            self.malformed += 1;
-            pool.put(partial);
-            return message;
-        }
-        partial.extend_from_slice(message.as_slice());
-        pool.put(message);
-        partial
-    }
-}
-
-/// Whether `message` is made of whole IP packets, beyond a doubt. Zeros look like a HELLO, but may just as well be the
-/// middle of a packet: they are no evidence.
-fn is_whole(message: &[u8]) -> bool {
-    let mut rest = message;
-    while !rest.is_empty() {
-        match head(rest) {
-            Head::Ip { len } if rest[0] >> 4 == 6 || is_ipv4_checksum_right(rest) => rest = &rest[len..],
-            _ => return false,
-        }
-    }
-    true
 }
 
 fn head(bytes: &[u8]) -> Head {
@@ -194,13 +176,6 @@ fn ip_head(len: usize, least: usize, left: usize, header_right: bool) -> Head {
     } else {
         Head::Malformed
     }
-}
-
-fn is_ipv4_checksum_right(packet: &[u8]) -> bool {
-    let header_len = usize::from(packet[0] & 0x0f) * 4;
-    let Some(header) = packet.get(..header_len) else { return false };
-    let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    (sum & 0xffff) + (sum >> 16) == 0xffff
 }
 
 fn hello_origin(bytes: &[u8]) -> HelloOrigin {

@@ -8,7 +8,7 @@ use super::flight::{Delivery, Flight, Launch, Transmission};
 use super::loss::{LossDetector, Verdict};
 use super::payload::{self, Queued};
 use super::segment::HEADER_LEN;
-use super::serial::{distance, precedes};
+use super::serial::{distance, precedes, wire_clock};
 use super::stats::Stats;
 use crate::path::rate::{Newest, RateEstimator, RateSample};
 use crate::path::rtt::RttEstimator;
@@ -16,8 +16,8 @@ use crate::{Packet, PacketPool, Time};
 
 /// Window assumed until the peer has told its own: kcp-go's default.
 const INITIAL_REMOTE_WINDOW: u16 = 32;
-/// Segments that are sent again at a second timeout in a row, and each later one. The link may be dead; should it live, the
-/// answer to one of them shows at once which of the others are lost.
+/// Segments that are sent again at a timeout. Either the link is dead, then more would be wasted; or the round trip
+/// has grown, then more would be needless; or the answer to one of them shows at once which of the others are lost.
 const PROBES_PER_TIMEOUT: usize = 2;
 
 /// What was found to be lost.
@@ -37,7 +37,17 @@ pub(super) struct Round {
     pub segments: u32,
     pub bytes: u64,
     newest: Option<(u64, Newest)>,
-    rtt: Option<(u64, Duration)>,
+    /// The latest transmission that has arrived beyond a doubt, and its round trip: one that was the only one of its
+    /// segment (Karn), or that the ACK names by its ts.
+    rtt: Option<(Time, Duration)>,
+}
+
+impl Round {
+    fn note_rtt(&mut self, sent: Time, now: Time) {
+        if self.rtt.is_none_or(|(latest, _)| sent > latest) {
+            self.rtt = Some((sent, now - sent));
+        }
+    }
 }
 
 /// What an acknowledgement round has shown.
@@ -124,17 +134,13 @@ impl Sender {
         self.remote_window == 0 && !self.queue.is_empty()
     }
 
+    /// Whether a una speaks of nothing that was never sent.
+    pub fn is_possible(&self, una: u32) -> bool {
+        distance(una, self.flight.next_sn()) <= 0
+    }
+
     /// Takes in that every sn before `una` has arrived.
-    pub fn on_una(
-        &mut self,
-        una: u32,
-        now: Time,
-        round: &mut Round,
-        pool: &mut PacketPool,
-    ) -> Result<(), NeverSent> {
-        if distance(una, self.flight.next_sn()) > 0 {
-            return Err(NeverSent);
-        }
+    pub fn on_una(&mut self, una: u32, now: Time, round: &mut Round, pool: &mut PacketPool) {
         let mut sn = self.flight.una();
         while precedes(sn, una) {
             if let Some(delivery) = self.flight.deliver(sn) {
@@ -142,12 +148,14 @@ impl Sender {
                 // Of a repeated segment it is not known which transmission arrived; the last it cannot have been if
                 // that was less than a round trip ago (RFC 8985, section 6.2).
                 let is_last = delivery.transmissions == 1 || rtt >= self.rtt.min_rtt().unwrap_or_default();
+                if delivery.transmissions == 1 {
+                    round.note_rtt(delivery.last.sent, now);
+                }
                 self.on_delivery(delivery, is_last, now, round, pool);
             }
             sn = sn.wrapping_add(1);
         }
         self.flight.advance();
-        Ok(())
     }
 
     /// Takes in the ACK of one segment; `ts` names the transmission that arrived.
@@ -164,16 +172,16 @@ impl Sender {
             return Err(NeverSent);
         }
         let Some(delivery) = self.flight.deliver(sn) else { return Ok(()) };
-        let last = delivery.last;
-        let is_last = ts == last.ts;
-        if is_last && round.rtt.is_none_or(|(order, _)| last.order > order) {
-            round.rtt = Some((last.order, now - last.sent));
+        let Delivery { first_sent, last, transmissions, .. } = delivery;
+        let is_last = ts == wire_clock(last.sent);
+        if let Some(sent) = [last.sent, first_sent].into_iter().find(|sent| ts == wire_clock(*sent)) {
+            round.note_rtt(sent, now);
         }
-        if delivery.transmissions > 1 && !is_last {
+        if transmissions > 1 && !is_last {
             stats.spurious_retransmits += 1;
             self.loss.on_spurious(now, &self.rtt);
         }
-        if delivery.transmissions == 1 && self.loss.newest().is_some_and(|newest| last.order < newest) {
+        if transmissions == 1 && self.loss.newest().is_some_and(|newest| last.order < newest) {
             self.loss.on_reordering();
         }
         self.on_delivery(delivery, is_last, now, round, pool);
@@ -207,11 +215,11 @@ impl Sender {
         let rtt = round.rtt.map(|(_, rtt)| rtt);
         if let Some(rtt) = rtt {
             self.rtt.on_sample(now, rtt);
+            self.backoff = 0;
         }
         if round.segments == 0 {
             return RoundResult { rtt, rate: None, lost: LossSummary::default() };
         }
-        self.backoff = 0;
         self.progress_at = now;
         let min_rtt = self.rtt.min_rtt();
         let rate = round.newest.and_then(|(_, newest)| self.rate.sample(newest, min_rtt));
@@ -264,8 +272,7 @@ impl Sender {
     fn expire(&mut self, now: Time) -> LossSummary {
         let mut lost = LossSummary { timed_out: true, ..LossSummary::default() };
         let rto = self.rtt.rto(self.backoff);
-        let most = if self.backoff == 0 { usize::MAX } else { PROBES_PER_TIMEOUT };
-        for _ in 0..most {
+        for _ in 0..PROBES_PER_TIMEOUT {
             if self.flight.oldest().is_none_or(|oldest| now < oldest.sent + rto) {
                 break;
             }
@@ -290,12 +297,12 @@ impl Sender {
         self.flight.span() < u32::from(self.config.send_window.min(self.remote_window))
     }
 
-    /// Takes the segment that [`Sender::next_len`] spoke of as sent at `now`, with `ts` on the wire.
-    pub fn launch(&mut self, now: Time, ts: u32) -> Option<Launch<'_>> {
+    /// Takes the segment that [`Sender::next_len`] spoke of as sent at `now`.
+    pub fn launch(&mut self, now: Time) -> Option<Launch<'_>> {
         let len = self.next_len()?;
         let in_flight_bytes = self.flight.in_flight_bytes();
         let rate = self.rate.on_send(now, (HEADER_LEN + len) as u64, in_flight_bytes);
-        let transmission = Transmission { order: self.transmissions, sent: now, ts, rate };
+        let transmission = Transmission { order: self.transmissions, sent: now, rate };
         self.transmissions += 1;
         let launch = if self.flight.next_lost_len().is_some() {
             self.flight.launch_lost(transmission)?

@@ -1,5 +1,7 @@
 //! Arithmetic on numbers that wrap at 2^32 (after RFC 1982): sn, una and ts.
 
+use crate::Time;
+
 /// How far `later` lies after `earlier`; negative when it lies before it.
 pub(super) const fn distance(later: u32, earlier: u32) -> i32 {
     later.wrapping_sub(earlier) as i32
@@ -8,6 +10,11 @@ pub(super) const fn distance(later: u32, earlier: u32) -> i32 {
 /// Whether `a` comes before `b`.
 pub(super) const fn precedes(a: u32, b: u32) -> bool {
     distance(a, b) < 0
+}
+
+/// The ts on the wire: the sender's clock in milliseconds.
+pub(super) const fn wire_clock(now: Time) -> u32 {
+    now.as_millis() as u32
 }
 
 #[cfg(test)]
