@@ -16,6 +16,18 @@ from typing import Any
 
 import structlog
 
+# Through the standard library's logging, also before `configure`: a test's log is then a log like any other.
+structlog.configure(
+    processors=[
+        structlog.stdlib.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=False,
+)
+
 SYSLOG_SOCKET = Path("/dev/log")
 _SD_PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
@@ -42,16 +54,6 @@ def configure(*, debug: bool, syslog: bool) -> None:
         root.addHandler(handler)
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.raiseExceptions = debug  # a syslog daemon that went away is no reason to write tracebacks
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.StackInfoRenderer(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

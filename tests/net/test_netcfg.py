@@ -31,7 +31,7 @@ UP = Wanted(
 def state_of_system(run: Shell) -> str:
     """All that a tunnel may change; not what the kernel finds out by itself."""
     state = run(
-        "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all | grep -Ev 'fe80|multicast';"
+        "ip rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all | grep -Ev 'fe80|multicast';"
         "sysctl -a 2>/dev/null | grep '[.]rp_filter'"
     )
     return state.replace(" linkdown", "")

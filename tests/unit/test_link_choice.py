@@ -167,7 +167,7 @@ def test_with_a_dual_stack_server_each_link_uses_the_first_family_it_has() -> No
         (lambda s: with_device(s, 2, carrier=False), "carrier lost"),
         (lambda s: replace(s, devices=s.devices[:1]), "interface gone"),
         (lambda s: replace(s, default_routes=s.default_routes[:1]), "default route withdrawn"),
-        (lambda s: replace(s, default_routes=(s.default_routes[0], route(2, dead=True))), "default route withdrawn"),
+        (lambda s: replace(s, default_routes=(s.default_routes[0], route(2, dead=True))), "carrier lost"),
         (lambda s: replace(s, addresses=s.addresses[:1]), "address removed"),
     ],
 )  # fmt: skip

@@ -60,10 +60,9 @@ def why_not(snapshot: Snapshot, policy: LinkPolicy, index: int) -> str:
     if device.name in policy.left_out:
         return "left out by --no-wan"
     routes = [r for r in snapshot.default_routes if r.index == index and r.family in policy.families]
-    if device.name not in {spec.device for spec in policy.named} and not _candidates(
-        snapshot, policy, routes
-    ):
-        return "default route withdrawn"
+    is_named = any(spec.device == device.name for spec in policy.named)
+    if not is_named and not _candidates(snapshot, policy, routes):
+        return "carrier lost" if any(r.dead for r in routes) else "default route withdrawn"
     if not any(a.index == index and a.usable for a in snapshot.addresses):
         return "address removed"
     return "no longer a WAN"

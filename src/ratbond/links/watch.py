@@ -51,7 +51,10 @@ class Watcher:
             self._changed.clear()
             yield await self._read()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _RESCAN_S)
+                async with asyncio.timeout(
+                    _RESCAN_S
+                ):  # not wait_for, which loses a cancellation (Python issue 86296)
+                    await self._changed.wait()
                 await asyncio.sleep(_GATHER_S)
 
     async def _read(self) -> Snapshot:

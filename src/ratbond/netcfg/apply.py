@@ -49,6 +49,12 @@ class Network:
                 await self._reconcile(plan)
 
     async def _reconcile(self, plan: Plan) -> None:
+        """Removing an address takes others of its subnet and the device's routes along: then all is made anew."""
+        if _addresses(self._applied) and _addresses(self._applied) != _addresses(plan):
+            await self._move_to(tuple(s for s in self._applied if isinstance(s, LooseReversePath)))
+        await self._move_to(plan)
+
+    async def _move_to(self, plan: Plan) -> None:
         old = self._applied
         self._journal.write(list(dict.fromkeys((*old, *plan))))
         self._applied = tuple(dict.fromkeys((*old, *plan)))  # what may be in place, should a step fail
@@ -178,6 +184,10 @@ class Network:
                         kernel.write_sysctl(key, entry["before"])
                         restored += 1
         return restored
+
+
+def _addresses(plan: Plan) -> list[Address]:
+    return [step for step in plan if isinstance(step, Address)]
 
 
 def _describe(step: Step) -> str:
