@@ -15,6 +15,7 @@ pub mod numbering;
 pub mod packet;
 pub mod path;
 pub mod queue;
+pub mod resequencer;
 pub mod scheduler;
 pub mod session;
 pub mod time;
