@@ -1,0 +1,170 @@
+"""The two ends of a tunnel in a lab, either of them ours or a stock ratbond: both take the same flags.
+
+rb-NAME-cli                                  rb-NAME-srv
+client ── wan1 10.77.1.2 ──(emulator)── isp1 ── server at 203.0.113.1
+       └─ wan2 10.77.2.2 ──(emulator)── isp2 ┘
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ratbond.lab import CommandError, Host, Lab, Link
+
+Role = Literal["client", "server"]
+
+OURS = Path(sys.executable).parent / "ratbond"
+PORT = 12345
+# Towards a stock peer an end has the address that stock would have in its place.
+CLIENT_IPV4 = "10.10.10.1"
+SERVER_IPV4 = "10.10.10.2"
+PATIENCE_S = 25.0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What both ends are told alike."""
+
+    secret: str | None = None
+    balance: Literal["consistent", "roundrobin"] = "consistent"
+    mux: int = 1
+
+    def __str__(self) -> str:
+        return f"{'aes' if self.secret else 'plain'}-{self.balance}" + (
+            f"-mux{self.mux}" if self.mux > 1 else ""
+        )
+
+    def flags(self) -> list[str]:
+        secret = ["--aes", f"--secret={self.secret}"] if self.secret else []
+        return ["--tunnel-id=660", f"--balance-{self.balance}", f"--mux={self.mux}", "--nosyslog", *secret]
+
+
+def arguments(role: Role, lab: Lab, mode: Mode) -> list[str]:
+    where = (
+        f"--listen-addr=0.0.0.0:{PORT}" if role == "server" else f"--connect-addr={lab.server_ipv4}:{PORT}"
+    )
+    return [role, where, "--http-listen-addr=disable", *mode.flags()]
+
+
+def host_of(role: Role, lab: Lab) -> Host:
+    return lab.client if role == "client" else lab.server
+
+
+def start_ours(role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen[Any]":
+    command = [str(OURS), *arguments(role, lab, mode), "--protocol=kcp"]
+    with log.open("w") as output:
+        return host_of(role, lab).popen(*command, stdout=output, stderr=subprocess.STDOUT)
+
+
+def start_stock(binary: Path, role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen[Any]":
+    """Starts a stock ratbond in the surroundings that it expects.
+
+    Its client takes its links from default routes with a source outside the main table. It asks the web for its
+    address before each connection: a name service that refuses at once lets it go on. Its server answers from the
+    address that routing prefers, which must be the one the client asked for.
+    """
+    if role == "client":
+        for link in lab.links:
+            lab.client.ip(f"rule add from {link.ipv4} table {table(link)}")
+            lab.client.ip(stock_route(link))
+    else:
+        for link in lab.links:
+            network = link.ipv4.rpartition(".")[0] + ".0/24"
+            lab.server.ip(f"route replace {network} dev isp{link.number} src {lab.server_ipv4}")
+    resolver = log.with_suffix(".resolv")
+    resolver.write_text("nameserver 127.0.0.1\n")
+    command = shlex.join([str(binary), *arguments(role, lab, mode)])
+    script = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec {command}"
+    with log.open("w") as output:
+        return host_of(role, lab).popen(
+            "unshare", "--mount", "sh", "-c", script, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def table(link: Link) -> int:
+    return 5 + link.number
+
+
+def stock_route(link: Link) -> str:
+    return (
+        f"route replace default via {link.gateway_ipv4} dev {link.name} src {link.ipv4} table {table(link)}"
+    )
+
+
+def pings(host: Host, address: str) -> bool:
+    return host.run("ping", "-c", "1", "-W", "1", address, check=False).returncode == 0
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Waits until the condition holds; how fast it is, is measured elsewhere."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
+        time.sleep(0.1)
+
+
+def carries_both_ways(link: Link) -> Callable[[], bool]:
+    """Whether anything has come through the link in both directions from now on: HELLO, if nothing else."""
+    before = link.stats()
+
+    def carries() -> bool:
+        now = link.stats()
+        return all(
+            now[way]["delivered_packets"] >= before[way]["delivered_packets"] + 3 for way in ("up", "down")
+        )
+
+    return carries
+
+
+@dataclass
+class Bond:
+    """A tunnel over a lab's links, both ends running."""
+
+    lab: Lab
+    stock: Role | None
+
+    def is_up(self) -> bool:
+        return pings(self.lab.client, SERVER_IPV4) and pings(self.lab.server, CLIENT_IPV4)
+
+    def wait_until_up(self) -> None:
+        eventually(self.is_up, "the tunnel carries a ping in both directions")
+
+    def restore(self, link: Link) -> None:
+        """Sets an interface up again, with the routes that a DHCP client would bring."""
+        link.interface_up()
+        if self.stock == "client":
+            self.lab.client.ip(stock_route(link))
+
+    def wait_until_joined(self, link: Link) -> None:
+        eventually(carries_both_ways(link), f"{link.name} is back in the bond")
+
+    def start_iperf(self, *flags: str) -> "subprocess.Popen[Any]":
+        """Starts iperf3 from the client to the server through the tunnel; its report is JSON."""
+        self.lab.server.popen(
+            "iperf3", "-s", "-1", "-B", SERVER_IPV4, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        listening = f"src {SERVER_IPV4}:5201"
+        eventually(
+            lambda: bool(self.lab.server.run("ss", "-Hltn", *listening.split()).stdout.strip()),
+            "iperf3 listens",
+        )
+        return self.lab.client.popen(
+            "iperf3", "-c", SERVER_IPV4, "-J", *flags, stdout=subprocess.PIPE, text=True
+        )
+
+    def iperf(self, *flags: str) -> dict[str, Any]:
+        return finished(self.start_iperf(*flags))
+
+
+def finished(iperf: "subprocess.Popen[Any]") -> dict[str, Any]:
+    output, _ = iperf.communicate(timeout=90)
+    report: dict[str, Any] = json.loads(output)
+    if "error" in report:
+        raise CommandError(report["error"])
+    return report

@@ -1,0 +1,92 @@
+"""Ours at one end, a stock ratbond at the other. Needs a binary of it: RATBOND_STOCK=/path/to/ratbond."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ratbond.lab import Lab
+
+from .ends import CLIENT_IPV4, SERVER_IPV4, Bond, Mode, Role, finished, start_ours, start_stock
+
+STOCK = os.environ.get("RATBOND_STOCK")
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(STOCK is None, reason="RATBOND_STOCK names no stock ratbond to talk to"),
+]
+
+LINKS = ("50mbit,20ms", "50mbit,20ms")
+MODES = [
+    *(Mode(secret, balance) for secret in (None, "verysecret") for balance in ("consistent", "roundrobin")),
+    Mode(mux=2),
+]
+ROLES: list[Role] = ["client", "server"]
+OTHER: dict[Role, Role] = {"client": "server", "server": "client"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=list(itertools.product(ROLES, MODES)),
+    ids=lambda param: f"our-{param[0]}-{param[1]}",
+)
+def bond(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bond]:
+    """A tunnel of this mode, ours in this role; at the end ours must have logged no error and ended well."""
+    role, mode = request.param
+    logs = tmp_path_factory.mktemp("logs")
+    with Lab.up(LINKS, name=f"i{os.getpid()}", seed=1) as lab:
+        start_stock(Path(str(STOCK)), OTHER[role], lab, mode, logs / "stock.log")
+        ours = start_ours(role, lab, mode, logs / "ours.log")
+        yield Bond(lab, stock=OTHER[role])
+        ours.terminate()
+        code = ours.wait(timeout=10)
+    log = (logs / "ours.log").read_text()
+    assert code == 0, log
+    assert not re.search(r"^\S+ \S+ (error|critical):|^Traceback|panicked", log, re.MULTILINE), log
+
+
+def test_a_ping_crosses_in_both_directions(bond: Bond) -> None:
+    bond.wait_until_up()
+    for host, address in ((bond.lab.client, SERVER_IPV4), (bond.lab.server, CLIENT_IPV4)):
+        host.run("ping", "-c", "10", "-i", "0.1", "-W", "2", address)
+
+
+@pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
+def test_tcp_fills_packets_and_links(bond: Bond, direction: tuple[str, ...]) -> None:
+    bond.wait_until_up()
+    report = bond.iperf("-P", "6", "-t", "3", *direction)
+    assert report["end"]["sum_received"]["bytes"] > 1_000_000
+
+
+@pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
+def test_udp_loses_nothing(bond: Bond, direction: tuple[str, ...]) -> None:
+    bond.wait_until_up()
+    report = bond.iperf("-u", "-b", "2M", "-l", "1200", "-t", "3", *direction)
+    assert report["end"]["sum"]["packets"] > 100
+    assert report["end"]["sum"]["lost_packets"] == 0
+
+
+def test_each_link_can_be_pulled_and_restored_under_a_download(bond: Bond) -> None:
+    bond.wait_until_up()
+    download = bond.start_iperf("-R", "-t", "25")
+    for link in bond.lab.links:
+        bond.wait_until_joined(link)
+    for link in bond.lab.links:
+        link.interface_down()
+        bond.wait_until_up()
+        bond.restore(link)
+        bond.wait_until_joined(link)
+    report = finished(download)
+    assert report["intervals"][-1]["sum"]["bytes"] > 0
+
+
+def test_a_link_that_falls_silent_is_left_and_taken_back(bond: Bond) -> None:
+    bond.wait_until_up()
+    for link in bond.lab.links:
+        with link.blackhole():
+            bond.wait_until_up()
+        bond.wait_until_joined(link)
+        bond.wait_until_up()
