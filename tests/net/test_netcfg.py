@@ -21,8 +21,9 @@ from .conftest import Shell
 pytestmark = pytest.mark.netns
 
 TUNNEL = (ip_network("10.10.10.0/30"), ip_network("fd72:6174:626f:294::/126"))
-WAN1 = Uplink("wan1", ip_address("10.0.1.2"))
-WAN2 = Uplink("wan2", ip_address("10.0.2.2"))
+SERVER = ip_address("192.0.2.1")
+WAN1 = Uplink("wan1", ip_address("10.0.1.2"), SERVER)
+WAN2 = Uplink("wan2", ip_address("10.0.2.2"), SERVER)
 UP = Wanted(
     660, "tun660", 1336, tunnel_addresses(*TUNNEL, first=False), default_route=True, uplinks=(WAN1,)  # type: ignore[arg-type]
 )  # fmt: skip
@@ -86,6 +87,7 @@ def test_everything_goes_through_the_tunnel_but_the_lan_and_what_is_bound_to_a_w
             "192.168.99.7": "lan",
             "8.8.8.8 from 10.0.1.2": "wan1",
             "8.8.8.8 oif wan1": "wan1",
+            "192.0.2.1": "wan1",
             "2001:db8::1": "tun660",
         }
         for destination, device in ways.items():
@@ -129,7 +131,7 @@ def test_after_a_crash_the_next_start_undoes_what_was_left(tun: Shell, tmp_path:
     before = state_of_system(tun)
 
     async def crash(network: Network) -> None:
-        gateway = replace(WAN2, server=ip_address("192.0.2.1"), gateway=ip_address("10.0.2.1"))
+        gateway = replace(WAN2, gateway=ip_address("10.0.2.1"))
         await network.reconcile(plan(replace(UP, uplinks=(WAN1, gateway))))
         await die(network)
 

@@ -22,12 +22,13 @@ from ratbond.netcfg.plan import (
     tunnel_addresses,
 )
 
+SERVER = ip_address("192.0.2.1")
 NETWORKS = (IPv4Network("10.10.10.40/30"), IPv6Network("fd72:6174:626f:294::/126"))
 WAITING = Wanted(
     660,
     "tun660",
     1336,
-    uplinks=(Uplink("wan1", ip_address("10.0.1.2")), Uplink("wan2", ip_address("10.0.2.2"))),
+    uplinks=(Uplink("wan1", ip_address("10.0.1.2"), SERVER), Uplink("wan2", ip_address("10.0.2.2"), SERVER)),
 )
 MET = replace(WAITING, addresses=tunnel_addresses(*NETWORKS, first=False))
 UP = replace(MET, default_route=True)
@@ -64,10 +65,14 @@ def test_while_the_bond_is_up_both_families_go_through_the_tunnel() -> None:
         assert len({r.priority for r in rules(UP, family)}) == 1
 
 
-def test_a_wans_own_address_and_mains_subnets_are_asked_before_the_tunnel() -> None:
-    assert [(str(r.source), r.table == MAIN_TABLE, r.suppress_prefix_length) for r in rules(UP)] == [
+def test_a_wans_own_address_the_server_and_mains_subnets_are_asked_before_the_tunnel() -> None:
+    asked = [
+        (str(r.source or r.destination), r.table == MAIN_TABLE, r.suppress_prefix_length) for r in rules(UP)
+    ]
+    assert asked == [
         ("10.0.1.2/32", True, None),
         ("10.0.2.2/32", True, None),
+        ("192.0.2.1/32", True, None),
         ("None", True, 0),
         ("None", False, None),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
@@ -13,8 +14,10 @@ from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_
 from ratbond.daemon.tunnel import Tunnel, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
 from ratbond.engine import EngineApi, Event, TunApi
+from ratbond.errors import RatbondError
 from ratbond.links.choice import LinkPolicy, choose_links, why_not
 from ratbond.links.model import Snapshot, WanLink
+from ratbond.links.netlink import gateway_towards
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
 from ratbond.models import Family
@@ -47,6 +50,7 @@ class Client(Generic[TunT]):
         self._snapshot: Snapshot | None = None
         self._remotes: dict[Family, Remote] = {}
         self._no_remote = ""  # why there is none
+        self._ways: dict[int, Uplink] = {}  # by device index
         self._waiting_for = ""
 
     async def run(self) -> None:
@@ -64,7 +68,7 @@ class Client(Generic[TunT]):
             await self._network.recover()
             self._snapshot = await anext(aiter(self._watcher.snapshots()))
             refuse_overlap(self._config, self._snapshot)
-            self._warn_of_unknown_devices(self._snapshot)
+            self._refuse_unknown_devices(self._snapshot)
             self._tunnel.open()
             await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
 
@@ -111,7 +115,8 @@ class Client(Generic[TunT]):
         """Brings system and engine to the present links. What a new link needs of the system comes first."""
         policy = self._policy()
         links = choose_links(snapshot, policy) if self._remotes else []
-        await self._tunnel.converge(tuple(self._uplink_of(link) for link in links))
+        self._ways = {link.index: self._ways[link.index] for link in links if link.index in self._ways}
+        await self._tunnel.converge(tuple([await self._uplink_of(link) for link in links]))
         self._uplinks.reconcile(links, self._remotes, lambda index: why_not(snapshot, policy, index))
         self._say_what_is_missing()
 
@@ -126,12 +131,18 @@ class Client(Generic[TunT]):
             keep_sources=self._uplinks.sources(),
         )
 
-    def _uplink_of(self, link: WanLink) -> Uplink:
-        from ipaddress import ip_address
+    async def _uplink_of(self, link: WanLink) -> Uplink:
+        """The link with its gateway, where the kernel would not find the way over it by itself.
 
-        spec = next((s for s in self._config.wan if s.device == link.device), None)
-        server = self._remotes[link.family][0]
-        return Uplink(link.device, link.source, ip_address(server), spec.gateway if spec else None)
+        What was found out holds as long as the link: once the way is there, the kernel finds it, by our own doing.
+        """
+        server = ip_address(self._remotes[link.family][0])
+        known = self._ways.get(link.index)
+        if known is None or (known.source, known.server) != (link.source, server):
+            found = await gateway_towards(server, link.source, link.index) if link.gateway else None
+            known = Uplink(link.device, link.source, server, link.gateway if found != link.gateway else None)
+            self._ways[link.index] = known
+        return known
 
     def _on_event(self, event: Event) -> None:
         log_event(event)
@@ -163,10 +174,15 @@ class Client(Generic[TunT]):
         if self._waiting_for == missing:
             log.warning("waiting", what=missing)
 
-    def _warn_of_unknown_devices(self, snapshot: Snapshot) -> None:
-        for name in (*(spec.device for spec in self._config.wan), *self._config.no_wan):
+    def _refuse_unknown_devices(self, snapshot: Snapshot) -> None:
+        for spec in self._config.wan:
+            if snapshot.device_named(spec.device) is None:
+                raise RatbondError(
+                    f"--wan {spec.device}: there is no such interface; `ip link` lists those there are"
+                )
+        for name in self._config.no_wan:
             if snapshot.device_named(name) is None:
-                log.warning("there is no such interface yet", device=name)
+                log.warning("there is no such interface to leave out yet", device=name)
 
 
 def _stock_hint(config: ClientConfig) -> str:

@@ -39,6 +39,25 @@ async def read_snapshot() -> Snapshot:
     return Snapshot(tuple(devices), tuple(addresses), tuple(routes))
 
 
+async def gateway_towards(destination: IPAddress, source: IPAddress, index: int) -> IPAddress | None:
+    """The gateway that the kernel takes for a socket bound to this source and device; None for "it is on the link".
+
+    A kernel that finds no route on the device assumes just that (ip_route_output_key_hash_rcu), and sends into the void.
+    """
+    from pyroute2 import AsyncIPRoute, NetlinkError
+
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    async with AsyncIPRoute() as netlink:
+        try:
+            answer = await netlink.route(
+                "get", family=family, dst=str(destination), src=str(source), oif=index
+            )
+            messages = [message async for message in answer] if hasattr(answer, "__aiter__") else list(answer)
+        except NetlinkError:
+            return None
+    return _gateway(_attributes(messages[0])) if messages else None
+
+
 async def _dump(netlink: Any, what: str, **filters: int) -> AsyncIterator[Message]:
     async for message in await getattr(netlink, what)("dump", **filters):
         yield message

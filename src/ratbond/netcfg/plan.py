@@ -1,9 +1,10 @@
 """The plan: what one end of a tunnel wants of the system, as data. Pure.
 
-The default route through the tunnel is a table of its own and three kinds of rules, all of one priority just above the
+The default route through the tunnel is a table of its own and four kinds of rules, all of one priority just above the
 main table's, so that they come after everybody else's rules (the kernel numbers those of others downwards from there):
 
     from <a link's source> lookup main        what was sent from a WAN's address goes out as before
+    to <the server> lookup main               and so does what is sent to the server itself
     lookup main suppress_prefixlength 0       all that main knows, but for its default routes: LANs, the WANs' subnets
     lookup <table>                            default dev tun660
 
@@ -77,11 +78,11 @@ Plan = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A WAN link, as far as the plan cares. ``gateway`` only where the kernel has no route of its own there."""
+    """A WAN link, as far as the plan cares. ``gateway`` only where the kernel finds no such way by itself."""
 
     device: str
     source: IPAddress
-    server: IPAddress | None = None
+    server: IPAddress
     gateway: IPAddress | None = None
 
 
@@ -127,18 +128,21 @@ def tunnel_addresses(
 def _default_route(wanted: Wanted, family: Family) -> list[Step]:
     table = _TABLE_BASE + wanted.tunnel_id
     everything = ip_network("0.0.0.0/0" if family is Family.V4 else "::/0")
-    sources = sorted({u.source for u in wanted.uplinks if Family.of(u.source) is family}, key=str)
+    uplinks = [u for u in wanted.uplinks if Family.of(u.source) is family]
+    sources = sorted({u.source for u in uplinks}, key=int)
+    servers = sorted({u.server for u in uplinks}, key=int)
     return [
         Route(everything, wanted.tun, table),
         *(Rule(family, RULE_PRIORITY, MAIN_TABLE, source=ip_network(source)) for source in sources),
+        *(Rule(family, RULE_PRIORITY, MAIN_TABLE, destination=ip_network(server)) for server in servers),
         Rule(family, RULE_PRIORITY, MAIN_TABLE, suppress_prefix_length=0),
         Rule(family, RULE_PRIORITY, table),
     ]
 
 
 def _way_to_server(tunnel_id: int, uplink: Uplink) -> list[Step]:
-    """A route to the server over a link whose gateway only the user knows, seen by sockets bound to that device alone."""
-    if uplink.gateway is None or uplink.server is None:
+    """A route to the server over a link's gateway, seen by sockets bound to that device alone."""
+    if uplink.gateway is None:
         return []
     table = _UPLINK_TABLE_BASE + tunnel_id
     server = ip_network(uplink.server)
