@@ -247,11 +247,11 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
         start.run(config)
     except RatbondError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the last defence: one line, no traceback)
         log.error(
             "unexpected error, please report it",
             error=f"{type(error).__name__}: {error}",
-            exc_info=config.debug,
+            traceback=config.debug,
         )
         sys.exit(1)
 
