@@ -172,7 +172,9 @@ impl PathModel {
         };
         let rate = self.rate.get() as f64;
         let window = rate * min_rtt.as_secs_f64() * gain + rate * ACK_CLUMP.as_secs_f64();
-        MIN_WINDOW_BYTES.max(window as u64)
+        let window = MIN_WINDOW_BYTES.max(window as u64);
+        // A rate that the sender chose says nothing of the path: it must not shrink the window.
+        if sample.app_limited { window.max(self.window_bytes) } else { window }
     }
 }
 
