@@ -88,6 +88,8 @@ class SessionSnapshot(TypedDict):
     tun_tx_drops: int  # refused by the kernel, or there was no tun
     no_link_drops: int  # packets that found no link
     not_ip_drops: int  # packets from the tun that were neither IPv4 nor IPv6
+    aqm_drops: int  # by the queues of all links, those that are gone included
+    overflow_drops: int
     requeued_packets: int  # taken from a dead link and sent again over another
     links: list[LinkSnapshot]
 

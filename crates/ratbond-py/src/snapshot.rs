@@ -41,6 +41,8 @@ pub(crate) fn to_python<'py>(
         dict.set_item("tun_tx_drops", tun.tx_drops)?;
         dict.set_item("no_link_drops", report.stats.no_link_drops)?;
         dict.set_item("not_ip_drops", report.stats.not_ip_drops)?;
+        dict.set_item("aqm_drops", report.stats.queues.aqm_drops)?;
+        dict.set_item("overflow_drops", report.stats.queues.overflow_drops)?;
         dict.set_item("requeued_packets", report.stats.requeued_packets)?;
         dict.set_item("links", links(py, snapshot, report)?)?;
         sessions.append(dict)?;

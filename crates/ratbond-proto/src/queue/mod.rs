@@ -55,6 +55,13 @@ pub struct QueueStats {
     pub overflow_drops: u64,
 }
 
+impl std::ops::AddAssign for QueueStats {
+    fn add_assign(&mut self, other: Self) {
+        self.aqm_drops += other.aqm_drops;
+        self.overflow_drops += other.overflow_drops;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]

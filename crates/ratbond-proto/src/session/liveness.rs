@@ -86,6 +86,7 @@ impl<L: Link> Session<L> {
         }
         let wan = slot.wan;
         let waiting = slot.queue.drain();
+        self.stats.queues += slot.queue.stats();
         for packet in slot.link.into_unacknowledged() {
             if let Some(flow) = Flow::of(packet.as_slice()) {
                 self.stats.requeued_packets += 1;

@@ -44,6 +44,8 @@ pub struct SessionStats {
     pub not_ip_drops: u64,
     /// Packets taken from a dead link and sent again over another. The peer may get some twice.
     pub requeued_packets: u64,
+    /// What the queues of all links dropped, of those that are gone as well.
+    pub queues: QueueStats,
 }
 
 /// One link's figures.
@@ -266,7 +268,11 @@ impl<L: Link> Session<L> {
     /// What it counted.
     #[must_use]
     pub fn stats(&self) -> SessionStats {
-        self.stats
+        let mut stats = self.stats;
+        for slot in &self.slots {
+            stats.queues += slot.queue.stats();
+        }
+        stats
     }
 
     /// Every link's figures.

@@ -7,6 +7,7 @@
 //! ```
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a simulation that cannot be built is a failed test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -124,7 +125,7 @@ impl Pair {
             self.open(index);
         }
         let wanted = self.wans.len();
-        let up = |end: &End| end.endpoint.reports().iter().map(|session| up_links(session)).sum::<usize>();
+        let up = |end: &End| end.endpoint.reports().iter().map(up_links).sum::<usize>();
         for _ in 0..600 {
             self.run_for(Duration::from_millis(100));
             if up(&self.client) >= wanted && up(&self.server) >= wanted {
