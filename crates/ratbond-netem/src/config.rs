@@ -98,6 +98,12 @@ pub enum ConfigError {
 }
 
 impl LinkConfig {
+    /// The shortest time that a packet can be on the wire.
+    #[must_use]
+    pub fn shortest_delay_ns(&self) -> u64 {
+        self.delay_ns.saturating_sub(self.jitter.largest_advance_ns())
+    }
+
     /// The longest delay, jitter, queue or holding back: one minute.
     pub const MAX_NS: u64 = 60 * NS_PER_S;
     /// The highest rate: 1 Tbit/s.
@@ -163,7 +169,7 @@ impl Bursts {
 
 impl Jitter {
     /// The most that this takes away from the delay.
-    pub(crate) fn largest_advance_ns(self) -> u64 {
+    fn largest_advance_ns(self) -> u64 {
         match self.distribution {
             Distribution::Uniform => self.size_ns,
             Distribution::Normal => self.size_ns.saturating_mul(4),

@@ -115,7 +115,7 @@ impl<P: Clone> Link<P> {
     pub fn next_deadline(&self) -> Option<u64> {
         let arrival_ns = self.wire.peek().map(|Reverse(first)| first.arrival_ns);
         // Nothing needs to be done when a packet leaves the bottleneck, only when it can have arrived.
-        let shortest_delay_ns = self.config.delay_ns.saturating_sub(self.config.jitter.largest_advance_ns());
+        let shortest_delay_ns = self.config.shortest_delay_ns();
         let departure_ns = self.bottleneck.next_departure_ns().map(|ns| ns.saturating_add(shortest_delay_ns));
         arrival_ns.into_iter().chain(departure_ns).min()
     }

@@ -32,8 +32,8 @@ use frame::Frame;
 use port::Port;
 use worker::{Command, Worker};
 
-/// How long the emulator of a busy link lets frames gather before it looks at them: 4 full packets at 1 Gbit/s.
-pub const BATCH_INTERVAL: Duration = Duration::from_micros(50);
+/// How long the emulator of a busy link lets frames gather before it sends them: 8 full packets at 1 Gbit/s.
+pub const BATCH_INTERVAL: Duration = Duration::from_micros(100);
 
 /// The interfaces of one WAN link, by name in the calling thread's network namespace, and what the link is like.
 #[derive(Clone, Debug)]

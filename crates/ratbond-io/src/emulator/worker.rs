@@ -13,9 +13,10 @@ use super::frame::FramePool;
 use super::port::Port;
 use super::{BATCH_INTERVAL, DirectionStats, EmulatorStats, FrameLink};
 
-/// For how long after the last frame the thread keeps looking at the rings instead of having the kernel wake it: a wake
-/// per frame would cost more than all the rest.
-const BUSY_NS: u64 = 1_000_000;
+const BATCH_NS: u64 = BATCH_INTERVAL.as_nanos() as u64;
+
+/// The longest that frames may lie in a ring while the thread sleeps. It holds [`Port`]'s ring of frames many times.
+const MAX_RECEIVE_SLACK_NS: u64 = 1_000_000;
 
 /// What the handle asks of the thread.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ pub(super) struct Worker {
     pool: FramePool,
     inbox: mpsc::Receiver<Command>,
     wakeup: OwnedFd,
-    busy_until_ns: u64,
+    /// How late a frame may be taken from its ring without being late at its destination.
+    receive_slack_ns: u64,
     realtime: bool,
 }
 
@@ -44,7 +46,8 @@ impl Worker {
         inbox: mpsc::Receiver<Command>,
         wakeup: OwnedFd,
     ) -> Self {
-        Self { ports, links, pool: FramePool::default(), inbox, wakeup, busy_until_ns: 0, realtime: false }
+        let receive_slack_ns = receive_slack_ns(&links);
+        Self { ports, links, pool: FramePool::default(), inbox, wakeup, receive_slack_ns, realtime: false }
     }
 
     /// Runs until it is told to stop.
@@ -52,15 +55,15 @@ impl Worker {
         self.realtime = clock::raise_priority();
         loop {
             let now = Now::read();
-            let received = self.receive(now);
-            self.transmit(now);
-            if received > 0 {
-                self.busy_until_ns = now.ns + BUSY_NS;
-            }
+            let handled = self.receive(now) + self.transmit(now);
             if !self.obey(now.ns)? {
                 return Ok(());
             }
-            self.wait(now.ns)?;
+            if handled > 0 {
+                self.gather(now.ns);
+            } else {
+                self.wait()?;
+            }
         }
     }
 
@@ -72,14 +75,17 @@ impl Worker {
         received
     }
 
-    fn transmit(&mut self, now: Now) {
+    fn transmit(&mut self, now: Now) -> usize {
+        let mut sent = 0;
         for (index, link) in self.links.iter_mut().enumerate() {
             let port = &mut self.ports[index ^ 1];
             while let Some(frame) = link.poll(now.ns) {
                 port.send(frame, &mut self.pool);
+                sent += 1;
             }
             port.flush(&mut self.pool);
         }
+        sent
     }
 
     /// Carries out the commands that wait, and says whether to go on.
@@ -89,6 +95,7 @@ impl Worker {
                 // Who asked may be gone; the answer is nobody's loss then.
                 Ok(Command::Reconfigure { index, config, reply }) => {
                     let _ = reply.send(self.links[index].reconfigure(now_ns, config));
+                    self.receive_slack_ns = receive_slack_ns(&self.links);
                 }
                 Ok(Command::Stats { reply }) => {
                     let _ = reply.send(self.stats()?);
@@ -113,15 +120,17 @@ impl Worker {
         Ok(EmulatorStats { links, cpu_time: clock::thread_cpu_time(), realtime: self.realtime })
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&mut self, now_ns: u64) -> io::Result<()> {
-        let batch_ns = now_ns + BATCH_INTERVAL.as_nanos() as u64;
-        let due_ns = self.links.iter().filter_map(FrameLink::next_deadline).min();
-        if now_ns < self.busy_until_ns || due_ns.is_some_and(|due_ns| due_ns <= batch_ns) {
-            clock::sleep_until(batch_ns);
-            return Ok(());
-        }
-        let timeout = due_ns.map(|due_ns| clock::timespec(due_ns.saturating_sub(Now::read().ns)));
+    /// After frames there are more frames: sleeps until the next one is due, or must be taken from its ring, and a batch
+    /// interval at least. A wake costs more than many frames do, so there is none for each frame that comes in.
+    fn gather(&self, now_ns: u64) {
+        let due_ns = self.next_deadline().unwrap_or(u64::MAX);
+        clock::sleep_until(due_ns.min(now_ns + self.receive_slack_ns).max(now_ns + BATCH_NS));
+    }
+
+    /// Nothing has happened lately: sleeps until a frame comes in or is due, or a command comes.
+    fn wait(&self) -> io::Result<()> {
+        let timeout =
+            self.next_deadline().map(|due_ns| clock::timespec(due_ns.saturating_sub(Now::read().ns)));
         let mut waited: Vec<PollFd<'_>> =
             self.ports.iter().map(|port| PollFd::new(port, PollFlags::IN)).collect();
         waited.push(PollFd::new(&self.wakeup, PollFlags::IN));
@@ -139,4 +148,15 @@ impl Worker {
         }
         Ok(())
     }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.links.iter().filter_map(FrameLink::next_deadline).min()
+    }
+}
+
+/// A frame counts from its time stamp, so it may wait in the ring for as long as it could not have arrived anyway; half
+/// of that, to be safe.
+fn receive_slack_ns(links: &[FrameLink]) -> u64 {
+    let shortest_ns = links.iter().map(|link| link.config().shortest_delay_ns()).min().unwrap_or(0);
+    (shortest_ns / 2).min(MAX_RECEIVE_SLACK_NS)
 }
