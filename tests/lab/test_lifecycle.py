@@ -24,7 +24,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def traces(name: str) -> list[str]:
     """All that a lab of this name could leave on the machine."""
-    files = [str(path) for path in Path("/run/ratbond-lab").glob(f"{name}.*")]
+    files = [str(path) for path in Path("/run").glob(f"ratbond-lab.{name}.*")]
     return host.names(f"rb-{name}-") + files
 
 

@@ -1,4 +1,7 @@
-"""What is known of the labs on this machine, in files under /run: any process can find a lab, and clean it up."""
+"""What is known of the labs on this machine, in files under /run: any process can find a lab, and clean it up.
+
+There is no folder for them: two labs that come and go at the same time could take it away from each other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from typing import Any
 from ratbond.lab.control import ProcessId
 from ratbond.lab.topology import LinkPlan
 
-_FOLDER = Path("/run/ratbond-lab")
+_FOLDER = Path("/run")
+_PREFIX = "ratbond-lab."
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,6 @@ class State:
 
     def save(self) -> None:
         """Write it down; readers see the old or the new one, nothing between."""
-        _FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
         new = _file(self.lab).with_suffix(".new")
         new.write_text(json.dumps(asdict(self)))
         new.replace(_file(self.lab))
@@ -44,26 +47,23 @@ def load(lab: str) -> State | None:
 
 
 def forget(lab: str) -> None:
-    """Take the lab's files away, and the folder with the last of them."""
+    """Take the lab's files away."""
     for path in (_file(lab), _file(lab).with_suffix(".new"), socket_path(lab)):
         path.unlink(missing_ok=True)
-    if _FOLDER.is_dir() and not any(_FOLDER.iterdir()):
-        _FOLDER.rmdir()
 
 
 def known() -> list[str]:
     """List the labs that have a state."""
-    return sorted(path.stem for path in _FOLDER.glob("*.json")) if _FOLDER.is_dir() else []
+    return sorted(path.stem.removeprefix(_PREFIX) for path in _FOLDER.glob(f"{_PREFIX}*.json"))
 
 
 def socket_path(lab: str) -> Path:
     """Say where the lab's emulator answers."""
-    _FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
-    return _FOLDER / f"{lab}.sock"
+    return _FOLDER / f"{_PREFIX}{lab}.sock"
 
 
 def _file(lab: str) -> Path:
-    return _FOLDER / f"{lab}.json"
+    return _FOLDER / f"{_PREFIX}{lab}.json"
 
 
 def _from_json(saved: dict[str, Any]) -> State:
