@@ -1,0 +1,5 @@
+"""``python -m ratbond``."""
+
+from ratbond.cli import main
+
+main()

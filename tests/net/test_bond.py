@@ -1,0 +1,419 @@
+"""The command itself, both ends, over emulated WANs: what a user does, and what links do to them.
+
+::
+
+    rb-NAME-cli ── wan1 ═ emulator ═ isp1 ── rb-NAME-srv   the server's address is 203.0.113.1, behind both
+                └─ wan2 ═ emulator ═ isp2 ─┘
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratbond.lab import CommandError, Host, Lab, Link
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
+
+RATBOND = (sys.executable, "-m", "ratbond")
+PORT = 12345
+
+
+class End:
+    """A running ``ratbond client`` or ``ratbond server`` and its log."""
+
+    def __init__(self, host: Host, *arguments: str, log: Path) -> None:
+        self.host = host
+        self._log = log
+        with log.open("w") as output:
+            self.process = host.popen(
+                *RATBOND,
+                *arguments,
+                "--nosyslog",
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return int(self.process.wait(timeout=20))
+
+    def status(self) -> dict[str, Any]:
+        """What ``ratbond status --json`` prints."""
+        result: dict[str, Any] = json.loads(self.host.run(*RATBOND, "status", "--json").stdout)
+        return result
+
+    def links_up(self) -> list[str]:
+        """The names of the links that are up, by the status."""
+        links = [link for session in self.status()["sessions"] for link in session["links"]]
+        return sorted(link["name"] for link in links if link["state"] == "up")
+
+
+class Bond:
+    """A lab with both ends running in it."""
+
+    def __init__(self, lab: Lab, logs: Path) -> None:
+        self.lab = lab
+        self._logs = logs
+        self._started = 0
+        self.ends: list[End] = []
+
+    def start(self, host: Host, *arguments: str) -> End:
+        self._started += 1
+        self.ends.append(End(host, *arguments, log=self._logs / f"{self._started}-{arguments[0]}.log"))
+        return self.ends[-1]
+
+    def server(self, *arguments: str) -> End:
+        return self.start(self.lab.server, "server", *arguments)
+
+    def client(self, *arguments: str) -> End:
+        return self.start(
+            self.lab.client, "client", f"--connect-addr={self.lab.server_ipv4}:{PORT}", *arguments
+        )
+
+    def up(self) -> tuple[End, End]:
+        """Both ends, once both links are up at both."""
+        server, client = self.server(), self.client()
+        until(lambda: client.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, client)
+        return server, client
+
+    def ping(self, destination: str = "10.10.10.1", *options: str) -> bool:
+        done = self.lab.client.run("ping", "-c", "1", "-W", "1", *options, destination, check=False)
+        return done.returncode == 0
+
+
+def until(condition: Callable[[], bool], end: End | None = None, limit_s: float = 30) -> None:
+    """Waits for a condition; a program that is not up yet counts as: not yet."""
+    deadline_s = time.monotonic() + limit_s
+    while time.monotonic() < deadline_s:
+        if end and end.process.poll() is not None:
+            pytest.fail(f"ratbond ended: {end.log}")
+        try:
+            if condition():
+                return
+        except (CommandError, OSError, ValueError) as error:
+            del error
+        time.sleep(0.05)
+    pytest.fail(f"it never came to pass{f': {end.log}' if end else ''}")
+
+
+@pytest.fixture
+def bond(tmp_path: Path) -> Iterator[Bond]:
+    with Lab.up(["50mbit,20ms", "50mbit,20ms"], name=f"bond{os.getpid()}") as lab:
+        made = Bond(lab, tmp_path)
+        yield made
+        for end in made.ends:
+            if end.process.poll() is None:
+                end.stop()
+            assert "Traceback" not in end.log
+            assert " error: " not in end.log
+
+
+def state_of_system(host: Host) -> str:
+    """All that an end may change."""
+    return host.run(
+        "sh", "-c",
+        "ip rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all | grep -Ev 'fe80|multicast';"
+        "ip -br link; nft list ruleset 2>/dev/null; sysctl -a 2>/dev/null | grep '[.]rp_filter'",
+    ).stdout  # fmt: skip
+
+
+class UdpStream:
+    """Numbered datagrams from client to server through the tunnel, 200 a second."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._receiver = lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._receiver.bind(("10.10.10.1", 7000))
+        self._receiver.settimeout(3)
+        self._sender = lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender.bind(("10.10.10.2", 7001))
+        self._running = True
+        self.sent = 0
+        self.received: set[int] = set()
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while self._running:
+            self._sender.sendto(self.sent.to_bytes(4, "big") + bytes(160), ("10.10.10.1", 7000))
+            self.sent += 1
+            time.sleep(0.005)
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self.received.add(int.from_bytes(self._receiver.recv(2048)[:4], "big"))
+        except TimeoutError:
+            return
+
+    def finish(self) -> set[int]:
+        """Stops, and gives the numbers of what was lost."""
+        self._running = False
+        for thread in self._threads:
+            thread.join()
+        self._sender.close()
+        self._receiver.close()
+        return set(range(self.sent)) - self.received
+
+
+def test_two_commands_make_a_bond_over_two_links_and_leave_nothing_behind(bond: Bond) -> None:
+    before = state_of_system(bond.lab.client), state_of_system(bond.lab.server)
+    server = bond.server()
+    until(lambda: "listening" in server.log, server)
+    assert "tun660" not in bond.lab.server.run("ip", "-br", "link").stdout  # only once a client has connected
+    client = bond.client()
+    until(lambda: client.links_up() == ["wan1", "wan2"], client)
+    assert bond.ping()
+    assert bond.ping("fd72:6174:626f:294::1")
+    assert "10.10.10.1/30" in bond.lab.server.run("ip", "-br", "address", "show", "tun660").stdout
+    assert (client.stop(), server.stop(signal.SIGINT)) == (0, 0)
+    assert (state_of_system(bond.lab.client), state_of_system(bond.lab.server)) == before
+
+
+@pytest.mark.parametrize("address", ["10.10.10.1", "fd72:6174:626f:294::1"])
+def test_tcp_goes_through_in_both_families(bond: Bond, address: str) -> None:
+    bond.up()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = bond.lab.server.socket(family, socket.SOCK_STREAM)
+    caller = bond.lab.client.socket(family, socket.SOCK_STREAM)
+    with listener, caller:
+        listener.bind((address, 7000))
+        listener.listen()
+        caller.settimeout(20)
+        caller.connect((address, 7000))
+        callee, _ = listener.accept()
+        data = os.urandom(300_000)
+        sender = threading.Thread(target=caller.sendall, args=(data,))
+        sender.start()
+        with callee:
+            callee.settimeout(20)
+            got = bytearray()
+            while len(got) < len(data):
+                got += callee.recv(65536)
+        sender.join()
+    assert got == data
+
+
+LEAVING: dict[str, Callable[[Link], AbstractContextManager[None]]] = {
+    "interface down": Link.interface_pulled,
+    "carrier lost": Link.carrier_lost,
+    "default route withdrawn": Link.route_withdrawn,
+}
+
+
+@pytest.mark.parametrize("reason", LEAVING)
+def test_a_link_that_leaves_is_named_with_its_reason_and_joins_again(bond: Bond, reason: str) -> None:
+    server, client = bond.up()
+    with LEAVING[reason](bond.lab.links[1]):
+        until(lambda: client.links_up() == ["wan1"] and len(server.links_up()) == 1, client)
+        assert bond.ping()
+    until(lambda: client.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, client)
+    assert bond.ping()
+    assert re.search(rf'link left the bond link=wan2 links_up=1 why="?{reason}', client.log), client.log
+    assert re.search(r"link left the bond .*links_up=1", server.log), server.log
+
+
+def test_a_silent_blackhole_is_noticed_and_its_end_too(bond: Bond) -> None:
+    server, client = bond.up()
+    with bond.lab.links[0].blackhole():
+        until(lambda: client.links_up() == ["wan2"] and len(server.links_up()) == 1, client)
+        assert bond.ping()
+    until(lambda: client.links_up() == ["wan1", "wan2"], client)
+
+
+def test_an_interface_set_down_under_a_udp_stream_loses_nothing(bond: Bond) -> None:
+    _, client = bond.up()
+    stream = UdpStream(bond.lab)
+    for link in bond.lab.links:  # one of them carries it
+        with link.interface_pulled():
+            until(lambda: len(client.links_up()) == 1, client)
+        until(lambda: len(client.links_up()) == 2, client)
+    assert stream.finish() == set()
+
+
+def test_the_default_route_is_the_tunnel_exactly_while_the_bond_is_up(bond: Bond) -> None:
+    def way(destination: str) -> str:
+        return bond.lab.client.run("ip", "route", "get", destination).stdout
+
+    assert " dev wan1 " in way("198.51.100.9")
+    server, client = bond.up()
+    until(lambda: " dev tun660 " in way("198.51.100.9") and " dev tun660 " in way("2001:db8:9::9"), client)
+    assert " dev wan1 " in way(bond.lab.server_ipv4)
+    server.stop()
+    until(lambda: " dev wan1 " in way("198.51.100.9"), client)
+    bond.server()
+    until(lambda: " dev tun660 " in way("198.51.100.9"), client)
+
+
+def test_no_packet_of_the_tunnel_ever_travels_inside_it(bond: Bond) -> None:
+    """Routes to the server come and go, with the tunnel as the only way left; its own datagrams must not take it."""
+    _, client = bond.up()
+    ear = bond.lab.client.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+    ear.bind(("tun660", 3))
+    ear.setblocking(False)
+    inside: list[bytes] = []
+    for link in bond.lab.links:
+        with link.route_withdrawn():
+            until(lambda: len(client.links_up()) == 1, client)
+            bond.ping()
+        until(lambda: len(client.links_up()) == 2, client)
+    with bond.lab.links[0].route_withdrawn(), bond.lab.links[1].route_withdrawn():
+        until(lambda: client.links_up() == [], client)
+    until(lambda: len(client.links_up()) == 2, client)
+    while True:
+        try:
+            inside.append(ear.recv(65536))
+        except BlockingIOError:
+            break
+    ear.close()
+    server = socket.inet_aton(bond.lab.server_ipv4)
+    assert inside, "the pings went through the tun"
+    assert not [
+        packet for packet in inside if packet[0] >> 4 == 4 and server in (packet[12:16], packet[16:20])
+    ]
+
+
+def test_a_renumbered_link_joins_again_with_its_new_address(bond: Bond) -> None:
+    _, client = bond.up()
+    address = bond.lab.links[1].renumber()
+    until(lambda: address in json.dumps(client.status()) and client.links_up() == ["wan1", "wan2"], client)
+    assert bond.ping()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_restarts_has_its_client_back(bond: Bond, number: signal.Signals) -> None:
+    server, client = bond.up()
+    server.stop(number)
+    server = bond.server()
+    until(lambda: len(server.links_up()) == 2 and len(client.links_up()) == 2, client)
+    assert bond.ping()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_restarts_is_back(bond: Bond, number: signal.Signals) -> None:
+    before = state_of_system(bond.lab.client)
+    server, client = bond.up()
+    client.stop(number)
+    client = bond.client()
+    until(lambda: client.links_up() == ["wan1", "wan2"], client)
+    until(bond.ping, client)
+    until(lambda: len(server.links_up()) == 2, server)
+    client.stop()
+    assert state_of_system(bond.lab.client) == before
+
+
+def test_a_client_started_before_its_wans_and_its_server_joins_when_it_can(bond: Bond) -> None:
+    for link in bond.lab.links:
+        link.interface_down()
+    client = bond.client()
+    until(lambda: "no WAN link" in client.log, client)
+    bond.lab.links[0].interface_up()
+    until(lambda: "no answer from" in client.log, client)
+    bond.server()
+    until(lambda: client.links_up() == ["wan1"], client)
+    bond.lab.links[1].interface_up()
+    until(lambda: client.links_up() == ["wan1", "wan2"], client)
+    until(bond.ping, client)
+
+
+def test_two_tunnels_live_side_by_side_on_one_host(bond: Bond) -> None:
+    bond.up()
+    other = ("--tunnel-id=990", "--tunnel-ip=10.10.10.40/30", "--http-listen-addr=127.0.0.1:8092")
+    bond.server(*other, "--listen-addr=0.0.0.0:5432")
+    second = bond.start(
+        bond.lab.client, "client", f"--connect-addr={bond.lab.server_ipv4}:5432", "--tun-name=tun1", *other
+    )
+    until(lambda: bond.ping("10.10.10.41"), second)
+    assert bond.ping("10.10.10.1")
+    assert "10.10.10.42/30" in bond.lab.client.run("ip", "-br", "address", "show", "tun1").stdout
+    assert second.stop() == 0
+    assert bond.ping("10.10.10.1")
+    assert " dev tun660 " in bond.lab.client.run("ip", "route", "get", "198.51.100.9").stdout
+
+
+def test_the_stock_documentations_aes_commands_work(bond: Bond) -> None:
+    secret = ("--aes", "--secret=verysecret", "--tunnel-id=990", "--tunnel-ip=10.10.10.40/30")
+    bond.server(*secret, "--listen-addr=0.0.0.0:5432")
+    client = bond.start(
+        bond.lab.client, "client", *secret, "--tun-name=tun1", f"--connect-addr={bond.lab.server_ipv4}:5432"
+    )
+    until(lambda: bond.ping("10.10.10.41"), client)
+    assert "verysecret" not in client.log
+    assert "--secret-file" in client.log  # better than on the command line
+
+
+def test_the_stock_documentations_tables_6_and_7_are_enough(bond: Bond) -> None:
+    """Two WANs in tables of their own with rules by source, and a main table that holds only the LAN."""
+    client = bond.lab.client
+    client.run("sh", "-c", "ip route flush 0/0; ip -6 route flush ::/0 2>/dev/null || true")
+    client.ip("tuntap add lan mode tap", "addr add 192.168.99.1/24 dev lan")
+    for table, link in zip((6, 7), bond.lab.links, strict=True):
+        client.ip(
+            f"route add default via {link.gateway_ipv4} dev {link.name} table {table}",
+            f"rule add from {link.ipv4} lookup {table}",
+        )
+    server, end = bond.server("--listen-addr=0.0.0.0:12345"), bond.client()
+    until(lambda: end.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, end)
+    assert bond.ping()
+    until(lambda: " dev tun660 " in client.run("ip", "route", "get", "198.51.100.9").stdout, end)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["server", "--listen-addr=198.51.100.77:1"], "198.51.100.77"),
+        (["client", "--connect-addr=192.0.2.1:1", "--wan=eth99"], "eth99"),
+        (["client", "--connect-addr=192.0.2.1:1", "--tunnel-ip=10.0.0.0/29"], "/30"),
+        (["client", "--connect-addr=192.0.2.1:1", "--tun-name=wan1"], "wan1"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_changes_nothing(
+    bond: Bond, arguments: list[str], words: str
+) -> None:
+    host = bond.lab.client
+    before = state_of_system(host)
+    done = host.run(*RATBOND, *arguments, "--nosyslog", check=False)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ratbond: error: ")]
+    assert done.returncode in {1, 2}
+    assert len(errors) == 1, done.stderr
+    assert words in errors[0]
+    assert "Traceback" not in done.stderr
+    assert state_of_system(host) == before
+
+
+def test_a_taken_port_is_one_line(bond: Bond) -> None:
+    taken = bond.lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(("0.0.0.0", PORT))
+    done = bond.lab.server.run(*RATBOND, "server", "--nosyslog", check=False)
+    taken.close()
+    assert done.returncode == 1
+    assert str(PORT) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_without_rights_gets_more_than_one_line(bond: Bond) -> None:
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    done = bond.lab.client.run(*command, *RATBOND, "client", "--connect-addr=192.0.2.1:1", check=False)
+    assert done.returncode == 1
+    assert "root" in done.stderr
+    assert done.stderr.startswith("ratbond: error: ")
+    assert done.stderr.count("\n") == 1
