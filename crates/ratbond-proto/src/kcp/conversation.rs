@@ -142,6 +142,17 @@ impl Kcp {
         self.sender.set_in_flight_limit(segments);
     }
 
+    /// Holds PUSH segments back, or lets them go again. For pacing; ACKs and window probes are never held.
+    pub fn hold(&mut self, held: bool) {
+        self.sender.hold(held);
+    }
+
+    /// Whether a PUSH segment waits for nothing but the end of [`Kcp::hold`].
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.sender.is_held()
+    }
+
     /// What is known of the round trip.
     #[must_use]
     pub fn rtt(&self) -> &RttEstimator {

@@ -14,9 +14,6 @@ use crate::packet::{Packet, PacketPool};
 use crate::path::{AckSample, PathModel};
 use crate::time::Time;
 
-/// Packets handed to the conversation ahead of what it may send: none would leave the pipe idle between two polls.
-const SPARE_ROOM: u64 = 4;
-
 /// See the module.
 #[derive(Debug)]
 pub struct KcpLink {
@@ -30,6 +27,8 @@ pub struct KcpLink {
     lost_bytes: u64,
     window_segments: u32,
     waiting_since: Option<Time>,
+    /// When the pace lets go what waits for it.
+    held_at: Option<Time>,
 }
 
 impl KcpLink {
@@ -46,6 +45,7 @@ impl KcpLink {
             lost_bytes: 0,
             window_segments: 0,
             waiting_since: None,
+            held_at: None,
         };
         link.apply_window();
         link
@@ -58,15 +58,12 @@ impl KcpLink {
     }
 
     fn learn(&mut self, now: Time, summary: &InputSummary) {
-        let rate = summary.rate.as_ref();
         let sample = AckSample {
             acked_bytes: summary.newly_acked_bytes,
             lost_bytes: summary.lost.bytes + std::mem::take(&mut self.lost_bytes),
+            in_flight_bytes: self.kcp.stats().in_flight_bytes,
             rtt: summary.rtt,
-            delivery_rate: rate.map(|rate| rate.rate_bps() / 8),
-            app_limited: rate.is_some_and(|rate| rate.app_limited),
-            prior_delivered: rate.map_or(0, |rate| rate.prior_delivered_bytes),
-            delivered: rate.map_or(0, |rate| rate.total_delivered_bytes),
+            rate: summary.rate,
         };
         self.path.on_ack(now, &sample);
         self.apply_window();
@@ -96,11 +93,15 @@ impl Link for KcpLink {
     }
 
     fn room(&self) -> usize {
+        // What waits here is out of the fair queue's hands, so only what can leave now comes in.
         let stats = self.kcp.stats();
-        let in_flight = u64::from(stats.in_flight_segments) + stats.queued_segments as u64;
-        let by_path = (u64::from(self.window_segments) + SPARE_ROOM).saturating_sub(in_flight);
+        if stats.queued_segments > 0 || self.held_at.is_some() {
+            return 0;
+        }
+        let by_pace = self.path.burst_bytes().div_ceil(self.kcp.config().mtu as u64) as usize;
+        let by_path = self.window_segments.saturating_sub(stats.in_flight_segments) as usize;
         let by_window = usize::from(self.kcp.config().send_window).saturating_sub(self.kcp.waiting());
-        by_window.min(by_path as usize)
+        by_pace.min(by_path).min(by_window)
     }
 
     fn send(&mut self, _now: Time, packet: Packet) {
@@ -142,9 +143,17 @@ impl Link for KcpLink {
     fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>, _pool: &mut PacketPool) -> bool {
         let start = out.len();
         out.resize(start + CRYPT_LEN, 0);
-        if self.kcp.poll_transmit(now, out) == 0 {
+        let before = self.kcp.stats().push_bytes_sent;
+        self.kcp.hold(!self.path.may_send(now));
+        let written = self.kcp.poll_transmit(now, out);
+        self.held_at = self.kcp.is_held().then(|| self.path.next_send());
+        if written == 0 {
             out.truncate(start);
             return false;
+        }
+        let pushed = self.kcp.stats().push_bytes_sent - before;
+        if pushed > 0 {
+            self.path.on_sent(now, pushed);
         }
         let mut nonce = [0; NONCE_LEN];
         self.nonces.fill_bytes(&mut nonce);
@@ -156,7 +165,7 @@ impl Link for KcpLink {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        self.kcp.poll_timeout()
+        [self.kcp.poll_timeout(), self.held_at].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Time) {

@@ -75,6 +75,8 @@ pub(super) struct Sender {
     /// The una that came with `remote_window`.
     window_una: u32,
     in_flight_limit: u32,
+    /// The pacer lets nothing go now.
+    held: bool,
     transmissions: u64,
     backoff: u32,
     /// The last word from the peer, or the last timeout: the retransmission timer runs from here.
@@ -95,6 +97,7 @@ impl Sender {
             remote_window: INITIAL_REMOTE_WINDOW,
             window_una: config.first_sn,
             in_flight_limit: u32::MAX,
+            held: false,
             transmissions: 0,
             backoff: 0,
             progress_at: now,
@@ -119,6 +122,15 @@ impl Sender {
 
     pub fn set_in_flight_limit(&mut self, segments: u32) {
         self.in_flight_limit = segments.max(1);
+    }
+
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether a segment waits for nothing but the pacer.
+    pub fn is_held(&self) -> bool {
+        self.held && (self.flight.next_lost_len().is_some() || !self.queue.is_empty())
     }
 
     /// Takes in the peer's window, unless a later segment has told it already.
@@ -285,7 +297,7 @@ impl Sender {
 
     /// Payload bytes of the segment that may be sent now: a lost one first, a new one if the windows allow it.
     pub fn next_len(&self) -> Option<usize> {
-        if self.flight.in_flight_segments() >= self.in_flight_limit {
+        if self.held || self.flight.in_flight_segments() >= self.in_flight_limit {
             return None;
         }
         let new =
@@ -316,7 +328,7 @@ impl Sender {
 
     /// Called when nothing more can be sent: tells the rate estimator if that is not the path's doing.
     pub fn note_idle(&mut self) {
-        if self.flight.in_flight_segments() < self.in_flight_limit {
+        if !self.held && self.flight.in_flight_segments() < self.in_flight_limit {
             self.rate.on_app_limited(self.flight.in_flight_bytes());
         }
     }

@@ -1,0 +1,163 @@
+//! What a path's sender is doing: finding the rate, holding it, probing for more, or looking at the bare round trip.
+//!
+//! | phase | pace | window | ends |
+//! |---|---|---|---|
+//! | start-up | x 2.77 | x 2 | the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
+//! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
+//! | probe | x 1.25 | x 1.6 | after a round trip |
+//! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
+//! | hold | x 1 | x 1.4 | after 6 round trips |
+//! | look | x 0.8 | x 0.5 | two round trips; entered when the minimum round trip is 10 s old |
+
+use std::time::Duration;
+
+use super::AckSample;
+use crate::time::Time;
+
+const GROWTH: f64 = 1.25;
+const FULL_ROUNDS: u32 = 3;
+const HOLD_ROUNDS: u32 = 6;
+/// A probe found more if the rate rose by at least this.
+const FOUND_MORE: f64 = 1.08;
+
+/// Factors on the path's rate and on its bandwidth-delay product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Gains {
+    pub pace: f64,
+    pub window: f64,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Phase {
+    Startup { best_rate: u64, rounds_without_growth: u32 },
+    Drain { until: Time },
+    Probe { until: Time, rate_before: u64 },
+    Yield { until: Time, rate_before: u64 },
+    Hold { until: Time },
+    Look { until: Time },
+}
+
+/// What a phase decides by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub now: Time,
+    pub min_rtt: Duration,
+    pub min_rtt_expired: bool,
+    pub rate: u64,
+    pub app_limited: bool,
+    pub new_round: bool,
+    /// The least round trip of the last full round.
+    pub round_rtt: Option<Duration>,
+    pub in_flight_bytes: u64,
+    pub bdp_bytes: u64,
+}
+
+impl Facts {
+    /// Not one packet of a whole round found the queue short.
+    fn queue_stands(&self) -> bool {
+        self.round_rtt.is_some_and(|rtt| rtt > self.min_rtt.mul_f64(1.25) + Duration::from_millis(5))
+    }
+
+    fn after_rounds(&self, rounds: u32) -> Time {
+        self.now + self.min_rtt.max(Duration::from_millis(2)) * rounds
+    }
+}
+
+impl Phase {
+    pub const START: Self = Self::Startup { best_rate: 0, rounds_without_growth: 0 };
+
+    pub fn gains(self) -> Gains {
+        let (pace, window) = match self {
+            Self::Startup { .. } => (2.77, 2.0),
+            Self::Drain { .. } => (0.4, 1.0),
+            Self::Probe { .. } => (1.25, 1.6),
+            Self::Yield { .. } => (0.75, 1.2),
+            Self::Hold { .. } => (1.0, 1.4),
+            Self::Look { .. } => (0.8, 0.5),
+        };
+        Gains { pace, window }
+    }
+
+    pub fn next(self, facts: &Facts) -> Self {
+        let now = facts.now;
+        match self {
+            Self::Startup { best_rate, rounds_without_growth } => {
+                Self::after_startup(facts, best_rate, rounds_without_growth)
+            }
+            Self::Drain { until } if facts.in_flight_bytes <= facts.bdp_bytes || now >= until => {
+                Self::probe(facts)
+            }
+            _ if facts.min_rtt_expired && !matches!(self, Self::Drain { .. } | Self::Look { .. }) => {
+                Self::Look { until: facts.after_rounds(2) + Duration::from_millis(10) }
+            }
+            Self::Probe { until, rate_before } if now >= until => {
+                Self::Yield { until: facts.after_rounds(1), rate_before }
+            }
+            Self::Yield { until, rate_before } if now >= until => {
+                if facts.rate as f64 > rate_before as f64 * FOUND_MORE && !facts.queue_stands() {
+                    Self::probe(facts)
+                } else {
+                    Self::Hold { until: facts.after_rounds(HOLD_ROUNDS) }
+                }
+            }
+            Self::Hold { until } | Self::Look { until } if now >= until => Self::probe(facts),
+            same => same,
+        }
+    }
+
+    fn probe(facts: &Facts) -> Self {
+        Self::Probe { until: facts.after_rounds(1), rate_before: facts.rate }
+    }
+
+    fn after_startup(facts: &Facts, best_rate: u64, rounds_without_growth: u32) -> Self {
+        if !facts.new_round {
+            return Self::Startup { best_rate, rounds_without_growth };
+        }
+        if facts.queue_stands() {
+            return Self::Drain { until: facts.after_rounds(4) };
+        }
+        if facts.rate as f64 >= best_rate as f64 * GROWTH {
+            return Self::Startup { best_rate: facts.rate, rounds_without_growth: 0 };
+        }
+        let rounds_without_growth = rounds_without_growth + u32::from(!facts.app_limited);
+        if rounds_without_growth >= FULL_ROUNDS {
+            return Self::Drain { until: facts.after_rounds(4) };
+        }
+        Self::Startup { best_rate, rounds_without_growth }
+    }
+}
+
+/// Counts round trips by what was delivered, and remembers the least round trip of each.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    count: u64,
+    ends_at_delivered: u64,
+    least_rtt: Option<Duration>,
+    last_rtt: Option<Duration>,
+}
+
+impl Round {
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn last_rtt(&self) -> Option<Duration> {
+        self.last_rtt
+    }
+
+    /// Takes in a sample; returns whether it begins a round.
+    pub fn advance(&mut self, sample: &AckSample) -> bool {
+        if let Some(rtt) = sample.rtt {
+            self.least_rtt = Some(self.least_rtt.map_or(rtt, |least| least.min(rtt)));
+        }
+        let Some(rate) = sample.rate.filter(|rate| rate.prior_delivered_bytes >= self.ends_at_delivered)
+        else {
+            return false;
+        };
+        self.count += 1;
+        self.ends_at_delivered = rate.total_delivered_bytes;
+        self.last_rtt = self.least_rtt.take();
+        true
+    }
+}

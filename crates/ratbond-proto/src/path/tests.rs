@@ -1,0 +1,147 @@
+//! The model against a bottleneck of known rate, delay, queue and loss, in virtual time.
+
+use std::collections::VecDeque;
+
+use super::rate::{Newest, RateEstimator, SendRecord};
+use super::*;
+
+const SEGMENT: u64 = 1_384;
+
+struct Flight {
+    arrives: Time,
+    acked: Time,
+    sent: Time,
+    record: SendRecord,
+    lost: bool,
+}
+
+/// A sender with an endless backlog over one bottleneck with a tail-drop queue.
+struct Bottleneck {
+    now: Time,
+    rate: f64,
+    delay: Duration,
+    queue: Duration,
+    loss_every: u64,
+    free_at: Time,
+    path: PathModel,
+    estimator: RateEstimator,
+    flight: VecDeque<Flight>,
+    in_flight: u64,
+    sent: u64,
+    delivered: u64,
+    worst_queue: Duration,
+}
+
+impl Bottleneck {
+    fn new(mbps: f64, rtt_ms: u64, queue_ms: u64, loss_every: u64) -> Self {
+        Self {
+            now: Time::from_millis(1_000),
+            rate: mbps * 125_000.0,
+            delay: Duration::from_millis(rtt_ms / 2),
+            queue: Duration::from_millis(queue_ms),
+            loss_every,
+            free_at: Time::ZERO,
+            path: PathModel::default(),
+            estimator: RateEstimator::new(Time::from_millis(1_000)),
+            flight: VecDeque::new(),
+            in_flight: 0,
+            sent: 0,
+            delivered: 0,
+            worst_queue: Duration::ZERO,
+        }
+    }
+
+    fn send(&mut self) {
+        let record = self.estimator.on_send(self.now, SEGMENT, self.in_flight);
+        self.path.on_sent(self.now, SEGMENT);
+        self.sent += 1;
+        self.in_flight += SEGMENT;
+        let wait = self.free_at.saturating_since(self.now);
+        let dropped = wait > self.queue;
+        let lost = dropped || (self.loss_every > 0 && self.sent % self.loss_every == 0);
+        if !dropped {
+            self.free_at = self.free_at.max(self.now) + Duration::from_secs_f64(SEGMENT as f64 / self.rate);
+            self.worst_queue = self.worst_queue.max(wait);
+        }
+        let arrives = self.free_at.max(self.now) + self.delay;
+        self.flight.push_back(Flight { arrives, acked: arrives + self.delay, sent: self.now, record, lost });
+    }
+
+    fn acknowledge(&mut self, flight: &Flight) {
+        self.in_flight -= SEGMENT;
+        let mut sample = AckSample { in_flight_bytes: self.in_flight, ..AckSample::default() };
+        if flight.lost {
+            sample.lost_bytes = SEGMENT;
+        } else {
+            self.delivered += SEGMENT;
+            self.estimator.on_delivered(self.now, SEGMENT);
+            sample.acked_bytes = SEGMENT;
+            sample.rtt = Some(self.now - flight.sent);
+            sample.rate = self
+                .estimator
+                .sample(Newest { sent: flight.sent, record: flight.record }, self.path.min_rtt());
+        }
+        self.path.on_ack(self.now, &sample);
+    }
+
+    fn run(&mut self, duration: Duration) -> f64 {
+        let end = self.now + duration;
+        let (before, start) = (self.delivered, self.now);
+        while self.now < end {
+            while self.in_flight + SEGMENT <= self.path.window_bytes() && self.path.may_send(self.now) {
+                self.send();
+            }
+            let next_ack = self.flight.front().map_or(end, |flight| flight.acked);
+            let open = self.in_flight + SEGMENT <= self.path.window_bytes();
+            let next_send = if open { self.path.next_send() } else { end };
+            self.now = next_ack.min(next_send).max(self.now + Duration::from_nanos(1));
+            while self.flight.front().is_some_and(|flight| flight.acked <= self.now) {
+                if let Some(flight) = self.flight.pop_front() {
+                    debug_assert!(flight.arrives <= flight.acked);
+                    self.acknowledge(&flight);
+                }
+            }
+        }
+        (self.delivered - before) as f64 / (self.now - start).as_secs_f64() / self.rate
+    }
+}
+
+#[test]
+fn a_clean_link_is_filled_within_eight_round_trips_and_its_queue_stays_short() {
+    for (mbps, rtt_ms) in [(50.0, 20), (10.0, 80), (2.0, 150), (500.0, 10), (50.0, 600)] {
+        let mut link = Bottleneck::new(mbps, rtt_ms, 100, 0);
+        link.run(Duration::from_millis(10 * rtt_ms));
+        let soon = link.run(Duration::from_millis(20 * rtt_ms));
+        assert!(soon > 0.85, "{mbps} Mbit/s {rtt_ms} ms: {soon:.3} of the rate after 10 round trips");
+        link.run(Duration::from_secs(5));
+        link.worst_queue = Duration::ZERO;
+        let used = link.run(Duration::from_secs(20));
+        assert!(used > 0.96, "{mbps} Mbit/s {rtt_ms} ms: {used:.3} of the rate");
+        let bound = Duration::from_millis(rtt_ms).mul_f64(0.7) + Duration::from_millis(16);
+        assert!(link.worst_queue < bound, "{mbps} Mbit/s {rtt_ms} ms: queue of {:?}", link.worst_queue);
+    }
+}
+
+#[test]
+fn a_lossy_link_is_filled_all_the_same() {
+    for (loss_every, least) in [(50, 0.95), (20, 0.92), (5, 0.74)] {
+        let mut link = Bottleneck::new(50.0, 40, 100, loss_every);
+        link.run(Duration::from_secs(5));
+        let used = link.run(Duration::from_secs(20));
+        assert!(used > least, "one in {loss_every} lost: {used:.3} of the rate");
+    }
+}
+
+#[test]
+fn a_rate_that_changed_is_followed_within_two_seconds() {
+    for factor in [0.5, 2.0] {
+        let mut link = Bottleneck::new(40.0, 30, 200, 0);
+        link.run(Duration::from_secs(8));
+        link.rate *= factor;
+        link.run(Duration::from_secs(2));
+        link.worst_queue = Duration::ZERO;
+        let used = link.run(Duration::from_secs(5));
+        assert!(used > 0.93, "rate times {factor}: {used:.3} used");
+        assert!(link.worst_queue < Duration::from_millis(60), "rate times {factor}: {:?}", link.worst_queue);
+    }
+}
