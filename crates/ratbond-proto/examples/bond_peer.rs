@@ -62,7 +62,9 @@ impl Peer {
     fn new(args: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
         let seed = Secret32([0x55; 32]);
         let role = match *args {
-            ["server", "named", own, psk] => Role::server(ServerKeys::Named { own: secret(own)? }, secret(psk)?),
+            ["server", "named", own, psk] => {
+                Role::server(ServerKeys::Named { own: secret(own)? }, secret(psk)?)
+            }
             ["server", "shared", key] => {
                 Role::server(ServerKeys::Shared { psk: shared_psk(&secret(key)?) }, Secret32([0; 32]))
             }
@@ -160,7 +162,8 @@ impl Peer {
 
     fn join(&mut self, link: u16) -> Answer {
         let session = session(&self.session)?;
-        let join = Join { session: session.peer, epoch: session.master.epoch(), link, sender: ReceiverIndex(0x77) };
+        let join =
+            Join { session: session.peer, epoch: session.master.epoch(), link, sender: ReceiverIndex(0x77) };
         Ok(hex(&join.encode(&session.master.join_key())))
     }
 
@@ -173,7 +176,9 @@ impl Peer {
     }
 
     fn offer(&mut self) -> Answer {
-        let Role::Client { credentials, offer, .. } = &mut self.role else { return Err("not a client".into()) };
+        let Role::Client { credentials, offer, .. } = &mut self.role else {
+            return Err("not a client".into());
+        };
         let made = RekeyOffer::new(&session(&self.session)?.master, credentials, &Secret32([0x66; 32]))?;
         let (epoch, message) = made.frame();
         let line = format!("{epoch} {}", hex(message));

@@ -17,13 +17,13 @@ pub(super) struct LossMeter {
 }
 
 impl LossMeter {
-    pub fn add(&mut self, sample: &AckSample, min_rtt: Duration, new_round: bool) {
+    pub fn add(&mut self, sample: &AckSample, usual_rtt: Duration, new_round: bool) {
         if new_round {
             self.acked *= MEMORY_PER_ROUND;
             self.lost *= MEMORY_PER_ROUND;
         }
         if let Some(rtt) = sample.rtt {
-            self.queue_shows = rtt > min_rtt.mul_f64(1.25) + Duration::from_millis(4);
+            self.queue_shows = rtt > usual_rtt.mul_f64(1.25) + Duration::from_millis(4);
         }
         if !self.queue_shows {
             self.acked += sample.acked_bytes as f64;

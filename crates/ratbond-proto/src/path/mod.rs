@@ -16,7 +16,7 @@ pub mod rtt;
 
 use std::time::Duration;
 
-use self::filter::{RoundMax, WindowedMin};
+use self::filter::{JitterMeter, RoundMax, WindowedMin};
 use self::loss::LossMeter;
 use self::pacer::Pacer;
 use self::phase::{Phase, Round};
@@ -53,6 +53,7 @@ pub struct PathModel {
     round: Round,
     rate: RoundMax,
     min_rtt: WindowedMin,
+    jitter: JitterMeter,
     loss: LossMeter,
     pacer: Pacer,
     window_bytes: u64,
@@ -65,6 +66,7 @@ impl Default for PathModel {
             round: Round::default(),
             rate: RoundMax::new(RATE_WINDOW_ROUNDS),
             min_rtt: WindowedMin::new(MIN_RTT_WINDOW),
+            jitter: JitterMeter::default(),
             loss: LossMeter::default(),
             pacer: Pacer::default(),
             window_bytes: INITIAL_WINDOW_BYTES,
@@ -78,10 +80,13 @@ impl PathModel {
         let min_rtt_expired = self.min_rtt.is_stale(now);
         if let Some(rtt) = sample.rtt {
             self.min_rtt.update(now, rtt);
+            self.jitter.update(rtt);
         }
         let Some(min_rtt) = self.min_rtt.get() else { return };
         let new_round = self.round.advance(sample);
-        self.loss.add(sample, min_rtt, new_round);
+        // Round trips up to here need no queue to explain them.
+        let usual_rtt = min_rtt + self.jitter.spread();
+        self.loss.add(sample, usual_rtt, new_round);
         if let Some(rate) = &sample.rate {
             let bytes_per_s = (rate.rate_bps() as f64 / 8.0 / (1.0 - self.loss.fraction())) as u64;
             if !rate.app_limited || bytes_per_s > self.rate.get() {
@@ -91,6 +96,7 @@ impl PathModel {
         let facts = phase::Facts {
             now,
             min_rtt,
+            usual_rtt,
             min_rtt_expired,
             rate: self.rate.get(),
             app_limited: sample.rate.is_none_or(|rate| rate.app_limited),
@@ -157,7 +163,7 @@ impl PathModel {
     fn apply(&mut self, sample: &AckSample) {
         let gains = self.phase.gains();
         let rate = self.rate.get();
-        let clump = (rate as f64 * ACK_CLUMP.as_secs_f64()) as u64;
+        let clump = (rate as f64 * (ACK_CLUMP + self.jitter.spread()).as_secs_f64()) as u64;
         let window = (self.bdp_bytes() as f64 * gains.window) as u64 + clump;
         self.window_bytes = match self.phase {
             // The rate is known only after a round trip: until then, and beyond it, what is acknowledged says how far to go.

@@ -43,6 +43,8 @@ pub(super) enum Phase {
 pub(super) struct Facts {
     pub now: Time,
     pub min_rtt: Duration,
+    /// What round trips stay within while no queue stands.
+    pub usual_rtt: Duration,
     pub min_rtt_expired: bool,
     pub rate: u64,
     pub app_limited: bool,
@@ -56,7 +58,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Not one packet of a whole round found the queue short.
     fn queue_stands(&self) -> bool {
-        self.round_rtt.is_some_and(|rtt| rtt > self.min_rtt.mul_f64(1.25) + Duration::from_millis(5))
+        self.round_rtt.is_some_and(|rtt| rtt > self.usual_rtt.mul_f64(1.25) + Duration::from_millis(5))
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
