@@ -1,7 +1,15 @@
 //! Entry points for fuzzing: each takes any bytes, must neither panic nor hang, and asserts what must always hold.
 
 use super::datagram::{Header, Kind, ReceiverIndex};
+use super::frame::tlv::Fields;
 use super::frame::{Frame, Frames};
+use super::handshake::client::ClientHandshake;
+use super::handshake::join::{Join, JoinVerdict};
+use super::handshake::server::{ServerHandshakes, Verdict};
+use super::handshake::{Credentials, ServerKeys, message, shared_psk};
+use super::kdf::MacKey;
+use super::secret::Secret32;
+use crate::Time;
 
 /// The clear header.
 pub fn header(data: &[u8]) {
@@ -30,3 +38,57 @@ pub fn frames(data: &[u8]) {
         }
     }
 }
+
+/// Fields of HELLO and of handshake payloads.
+pub fn fields(data: &[u8]) {
+    if let Ok(fields) = Fields::parse(data) {
+        let bytes: usize = fields.iter().map(|(_, value)| value.len() + 2).sum();
+        assert_eq!(bytes, data.len());
+    }
+}
+
+/// What a server of either mode makes of a datagram from anywhere: it answers with no more than it got, or not at all.
+pub fn server_handshake(data: &[u8]) {
+    let psk = shared_psk(&Secret32([1; 32]));
+    for keys in [ServerKeys::Named { own: Secret32([2; 32]) }, ServerKeys::Shared { psk }] {
+        let mut server = ServerHandshakes::new(keys, Secret32([3; 32]), Secret32([4; 32]));
+        let from = std::net::SocketAddr::from(([192, 0, 2, 1], 5_000));
+        match server.handle(Time::ZERO, from, data) {
+            Ok(Verdict::Reply(reply) | Verdict::Refuse(reply, _)) => assert!(reply.len() <= data.len()),
+            Ok(Verdict::Offer(offer)) => assert!(offer.fields().iter().count() <= data.len()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// What a client that waits for a CHALLENGE makes of a datagram: the handshake goes on asking.
+pub fn client_handshake(data: &[u8]) {
+    let credentials = Credentials::Shared { psk: shared_psk(&Secret32([1; 32])) };
+    let steer = ReceiverIndex(0);
+    let mut client = ClientHandshake::new(Time::ZERO, credentials, Vec::new(), steer, &Secret32([5; 32]));
+    let mut aimed = data.to_vec();
+    if let Some(index) = aimed.get_mut(1..5) {
+        index.copy_from_slice(&client.own_index().0.to_be_bytes());
+    }
+    assert!(!matches!(client.handle(Time::ZERO, &aimed), Ok(Some(_))), "nobody proved anything");
+    assert!(client.poll_timeout().is_some());
+}
+
+/// JOIN, JOINED, CHALLENGE and VERSION with a key that the sender does not have.
+pub fn proofs(data: &[u8]) {
+    let key = MacKey::new(&Secret32([6; 32]));
+    assert!(Join::decode(data).is_err() || !Join::verify(data, &key));
+    assert!(JoinVerdict::decode(data, data, &key).is_err());
+    assert!(message::read_challenge(data, data, &key).is_err());
+    assert!(message::read_version(data, data, &key).is_err());
+}
+
+/// All of the above.
+pub const ALL: [(&str, fn(&[u8])); 6] = [
+    ("header", header),
+    ("frames", frames),
+    ("fields", fields),
+    ("server_handshake", server_handshake),
+    ("client_handshake", client_handshake),
+    ("proofs", proofs),
+];

@@ -54,6 +54,12 @@ impl<'a> Fields<'a> {
         Ok(Self { bytes })
     }
 
+    /// The run itself.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// All fields in order: type and value.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         let mut rest = self.bytes;

@@ -1,0 +1,150 @@
+//! From what waits to a sealed datagram.
+
+use super::{BondLink, Control, Item, MAX_ITEMS};
+use crate::bond::datagram::{HEADER_LEN, SEALED_OVERHEAD, TAG_LEN};
+use crate::bond::frame::{DATA_HEADER_LEN, DATA_HEADER_WITH_LENGTH_LEN, Writer};
+use crate::time::Time;
+
+/// What went into a datagram.
+struct Built {
+    frames_len: usize,
+    ack_eliciting: bool,
+    acked: bool,
+}
+
+impl BondLink {
+    /// Appends one sealed datagram to `out` and returns true, or leaves it alone when nothing is due.
+    ///
+    /// The packets that the link took are sent at once: pacing them is up to who hands them over.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        let ack_due = self.acks.due().is_some_and(|due| due <= now);
+        let blocked = !self.recovery.has_room();
+        if !ack_due && (blocked || (self.control.is_empty() && self.data.is_empty() && !self.probe)) {
+            return false;
+        }
+        let start = out.len();
+        out.resize(start + self.datagram_len, 0);
+        let mut content = self.spare.pop().unwrap_or_default();
+        let built = self.build(now, &mut out[start + HEADER_LEN..], ack_due, &mut content);
+        let number = self.recovery.next_number();
+        let sealed = self.keys.seal(self.identity.peer, number, &mut out[start..], built.frames_len);
+        let Ok(len) = sealed else {
+            // The key is used up: the session ends for want of a rekeying.
+            self.lost.append(&mut content);
+            out.truncate(start);
+            return false;
+        };
+        out.truncate(start + len);
+        self.counters.sent += 1;
+        let told = if built.acked { self.acks.on_sent(now) } else { None };
+        if built.ack_eliciting {
+            // A datagram is never longer than MAX_DATAGRAM_LEN.
+            self.recovery.on_sent(now, len as u32, content, told);
+        } else {
+            self.counters.sent_acks_only += 1;
+            self.recovery.on_sent_unacknowledged();
+            self.spare.push(content);
+        }
+        true
+    }
+
+    /// Writes frames: the pending ack, frames of the protocol, packets.
+    fn build(&mut self, now: Time, body: &mut [u8], ack_due: bool, content: &mut Vec<Item>) -> Built {
+        let room = body.len() - TAG_LEN;
+        let mut writer = Writer::new(&mut body[..room]);
+        let mut acked = self.acks.is_pending() && self.write_ack(now, &mut writer);
+        if acked && !ack_due && !self.fits_after(&writer) {
+            // A full packet goes alone; the ack can wait until it is due.
+            writer = Writer::new(&mut body[..room]);
+            acked = false;
+        }
+        let mut ack_eliciting = false;
+        if self.recovery.has_room() {
+            ack_eliciting |= self.write_controls(&mut writer, content);
+            ack_eliciting |= self.write_data(&mut writer, content);
+            if std::mem::take(&mut self.probe) || (acked && !ack_eliciting && self.acks.wants_ping()) {
+                ack_eliciting |= !ack_eliciting && writer.ping();
+            }
+        }
+        Built { frames_len: writer.len(), ack_eliciting, acked }
+    }
+
+    fn write_ack(&self, now: Time, writer: &mut Writer<'_>) -> bool {
+        self.acks.content(now).is_some_and(|content| writer.ack(None, &content))
+    }
+
+    /// Whether the next thing that waits still fits.
+    fn fits_after(&self, writer: &Writer<'_>) -> bool {
+        match self.data.front() {
+            Some((_, packet)) if self.control.is_empty() => writer.room() >= DATA_HEADER_LEN + packet.len(),
+            _ => true,
+        }
+    }
+
+    fn write_controls(&mut self, writer: &mut Writer<'_>, content: &mut Vec<Item>) -> bool {
+        let mut eliciting = false;
+        while let Some(frame) = self.control.front() {
+            if !frame.write(writer) {
+                if writer.is_empty() {
+                    // Longer than any datagram: it can never go.
+                    self.control.pop_front();
+                    continue;
+                }
+                break;
+            }
+            eliciting |= frame.is_ack_eliciting();
+            content.extend(self.control.pop_front().filter(Control::is_ack_eliciting).map(Item::Control));
+        }
+        eliciting
+    }
+
+    fn write_data(&mut self, writer: &mut Writer<'_>, content: &mut Vec<Item>) -> bool {
+        let before = content.len();
+        while let Some((numbering, packet)) = self.data.front() {
+            let last = !self.next_fits_too(writer, packet.len()) || content.len() + 1 >= before + MAX_ITEMS;
+            if !writer.data(*numbering, packet.as_slice(), last) {
+                break;
+            }
+            let Some((numbering, packet)) = self.data.pop_front() else { break };
+            self.data_bytes -= packet.len();
+            content.push(Item::Data(numbering, packet));
+            if last {
+                break;
+            }
+        }
+        if content.len() == before && writer.is_empty() && !self.data.is_empty() {
+            // The path MTU has shrunk below the packet: hand it back, the session cuts or drops it.
+            self.lost.extend(self.data.pop_front().map(|(numbering, packet)| Item::Data(numbering, packet)));
+        }
+        content.len() > before
+    }
+
+    fn next_fits_too(&self, writer: &Writer<'_>, len: usize) -> bool {
+        let Some((_, next)) = self.data.get(1) else { return false };
+        writer.room() >= DATA_HEADER_WITH_LENGTH_LEN + len + DATA_HEADER_LEN + next.len()
+    }
+
+    /// Appends a probe of the path MTU: PING and padding, `len` bytes of UDP payload in all. The number tells the caller
+    /// which ack to wait for; its loss is no sign of congestion.
+    ///
+    /// Returns `None` when the link may send nothing now.
+    pub fn transmit_mtu_probe(&mut self, now: Time, len: usize, out: &mut Vec<u8>) -> Option<u64> {
+        if !self.recovery.has_room() || len <= SEALED_OVERHEAD {
+            return None;
+        }
+        let start = out.len();
+        out.resize(start + len, 0);
+        let frames_len = len - SEALED_OVERHEAD;
+        let mut writer = Writer::new(&mut out[start + HEADER_LEN..start + HEADER_LEN + frames_len]);
+        writer.ping();
+        writer.pad_to(frames_len);
+        let number = self.recovery.next_number();
+        if self.keys.seal(self.identity.peer, number, &mut out[start..], frames_len).is_err() {
+            out.truncate(start);
+            return None;
+        }
+        self.counters.sent += 1;
+        let content = self.spare.pop().unwrap_or_default();
+        Some(self.recovery.on_sent(now, len as u32, content, None))
+    }
+}
