@@ -18,7 +18,6 @@ pub(super) struct Transmission {
     /// Counts all transmissions of the conversation: which of two came first, even within one tick of the clock.
     pub order: u64,
     pub sent: Time,
-    pub rate: SendRecord,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +29,9 @@ enum State {
     Delivered,
 }
 
+/// All that an ACK touches of a segment, in one cache line: with many in flight each is cold.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Slot {
     state: State,
     frg: u8,
@@ -76,6 +77,8 @@ impl Delivery {
 #[derive(Debug)]
 pub(super) struct Flight {
     slots: Box<[Slot]>,
+    /// The rate estimator's part of each slot; asked for once a datagram.
+    records: Box<[SendRecord]>,
     mask: u32,
     una: u32,
     next_sn: u32,
@@ -92,6 +95,7 @@ impl Flight {
         let capacity = u32::from(window.max(1)).next_power_of_two();
         Self {
             slots: (0..capacity).map(|_| Slot::default()).collect(),
+            records: vec![SendRecord::default(); capacity as usize].into(),
             mask: capacity - 1,
             una: first_sn,
             next_sn: first_sn,
@@ -135,7 +139,13 @@ impl Flight {
     }
 
     /// Takes in a new segment as sent. The caller keeps [`Flight::span`] below the window.
-    pub fn launch_new(&mut self, payload: Payload, frg: u8, transmission: Transmission) -> Launch<'_> {
+    pub fn launch_new(
+        &mut self,
+        payload: Payload,
+        frg: u8,
+        transmission: Transmission,
+        record: SendRecord,
+    ) -> Launch<'_> {
         debug_assert!(self.span() <= self.mask, "the window bounds the span");
         let index = self.next_sn & self.mask;
         self.next_sn = self.next_sn.wrapping_add(1);
@@ -144,20 +154,21 @@ impl Flight {
         slot.frg = frg;
         slot.transmissions = 0;
         slot.first_sent = transmission.sent;
-        self.launch(index, transmission)
+        self.launch(index, transmission, record)
     }
 
     /// Takes the first lost segment as sent again.
-    pub fn launch_lost(&mut self, transmission: Transmission) -> Option<Launch<'_>> {
+    pub fn launch_lost(&mut self, transmission: Transmission, record: SendRecord) -> Option<Launch<'_>> {
         let index = self.lost.head;
         if index == NIL {
             return None;
         }
         unlink(&mut self.slots, &mut self.lost, index);
-        Some(self.launch(index, transmission))
+        Some(self.launch(index, transmission, record))
     }
 
-    fn launch(&mut self, index: u32, transmission: Transmission) -> Launch<'_> {
+    fn launch(&mut self, index: u32, transmission: Transmission, record: SendRecord) -> Launch<'_> {
+        self.records[index as usize] = record;
         append(&mut self.slots, &mut self.in_flight, index);
         let sn = self.sn_of(index);
         let slot = &mut self.slots[index as usize];
@@ -210,6 +221,11 @@ impl Flight {
             transmissions: slot.transmissions,
             payload,
         })
+    }
+
+    /// What was recorded when `sn`, sent and not overtaken by una for a window since, was last sent.
+    pub fn record(&self, sn: u32) -> SendRecord {
+        self.records[(sn & self.mask) as usize]
     }
 
     /// Moves una over all that has arrived without a gap.
@@ -272,15 +288,20 @@ mod tests {
     }
 
     fn transmission(order: u64) -> Transmission {
-        Transmission { order, ..Transmission::default() }
+        Transmission { order, sent: Time::ZERO }
     }
 
     fn flight_of(count: u8, first_sn: u32) -> Flight {
         let mut flight = Flight::new(16, first_sn);
         for byte in 0..count {
-            flight.launch_new(payload(byte), 0, transmission(u64::from(byte)));
+            flight.launch_new(payload(byte), 0, transmission(u64::from(byte)), SendRecord::default());
         }
         flight
+    }
+
+    #[test]
+    fn a_slot_is_one_cache_line() {
+        assert_eq!(size_of::<Slot>(), 64);
     }
 
     #[test]
@@ -310,7 +331,7 @@ mod tests {
         let mut flight = flight_of(3, 0);
         flight.lose_oldest();
         assert_eq!((flight.in_flight_segments(), flight.next_lost_len()), (2, Some(1)));
-        let launch = flight.launch_lost(transmission(3)).unwrap();
+        let launch = flight.launch_lost(transmission(3), SendRecord::default()).unwrap();
         assert_eq!((launch.sn, launch.transmissions, launch.payload), (0, 2, &[0][..]));
         let orders: Vec<_> = std::iter::from_fn(|| {
             let order = flight.oldest()?.order;

@@ -14,8 +14,15 @@ pub(super) const MAX_FRAGMENTS: usize = 256;
 pub(super) enum Payload {
     /// A message of its own: the usual case, moved and never copied.
     Whole(Packet),
-    /// A part of a message that did not fit. Its fragments share the message, so that it can be taken back whole.
-    Part { message: Arc<Packet>, range: Range<usize> },
+    /// A part of a message that did not fit; boxed, for it is rare.
+    Part(Box<Part>),
+}
+
+/// A part of a message. Its parts share the message, so that it can be taken back whole.
+#[derive(Debug)]
+pub(super) struct Part {
+    message: Arc<Packet>,
+    range: Range<usize>,
 }
 
 /// A segment that waits for its first transmission.
@@ -35,14 +42,14 @@ impl Payload {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Whole(packet) => packet.as_slice(),
-            Self::Part { message, range } => message.as_slice().get(range.clone()).unwrap_or_default(),
+            Self::Part(part) => part.message.as_slice().get(part.range.clone()).unwrap_or_default(),
         }
     }
 
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(packet) => packet.len(),
-            Self::Part { range, .. } => range.len(),
+            Self::Part(part) => part.range.len(),
         }
     }
 
@@ -50,8 +57,8 @@ impl Payload {
     pub fn release(self, pool: &mut PacketPool) {
         match self {
             Self::Whole(packet) => pool.put(packet),
-            Self::Part { message, .. } => {
-                if let Some(packet) = Arc::into_inner(message) {
+            Self::Part(part) => {
+                if let Some(packet) = Arc::into_inner(part.message) {
                     pool.put(packet);
                 }
             }
@@ -82,7 +89,7 @@ pub(super) fn cut(
             Mode::Message => (count - 1 - index) as u8,
             Mode::Stream => 0,
         };
-        Queued { payload: Payload::Part { message: Arc::clone(&message), range }, frg }
+        Queued { payload: Payload::Part(Box::new(Part { message: Arc::clone(&message), range })), frg }
     }));
     Ok(())
 }
@@ -95,7 +102,8 @@ pub(super) fn restore(payloads: impl Iterator<Item = Payload>) -> Vec<Packet> {
     for payload in payloads {
         match payload {
             Payload::Whole(packet) => messages.push(packet),
-            Payload::Part { message, .. } => {
+            Payload::Part(part) => {
+                let message = part.message;
                 if !cut.as_ref().is_some_and(|earlier| Arc::ptr_eq(earlier, &message)) {
                     messages.push(Packet::from(message.as_slice()));
                     cut = Some(message);

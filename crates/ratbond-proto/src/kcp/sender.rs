@@ -36,7 +36,8 @@ pub struct LossSummary {
 pub(super) struct Round {
     pub segments: u32,
     pub bytes: u64,
-    newest: Option<(u64, Newest)>,
+    /// Order, send time and sn of the newest transmission that has arrived.
+    newest: Option<(u64, Time, u32)>,
     /// The latest transmission that has arrived beyond a doubt, and its round trip: one that was the only one of its
     /// segment (Karn), or that the ACK names by its ts.
     rtt: Option<(Time, Duration)>,
@@ -163,7 +164,7 @@ impl Sender {
                 if delivery.transmissions == 1 {
                     round.note_rtt(delivery.last.sent, now);
                 }
-                self.on_delivery(delivery, is_last, now, round, pool);
+                self.on_delivery(sn, delivery, is_last, now, round, pool);
             }
             sn = sn.wrapping_add(1);
         }
@@ -196,27 +197,28 @@ impl Sender {
         if transmissions == 1 && self.loss.newest().is_some_and(|newest| last.order < newest) {
             self.loss.on_reordering();
         }
-        self.on_delivery(delivery, is_last, now, round, pool);
+        self.on_delivery(sn, delivery, is_last, now, round, pool);
         self.flight.advance();
         Ok(())
     }
 
     fn on_delivery(
         &mut self,
+        sn: u32,
         delivery: Delivery,
         is_last: bool,
         now: Time,
         round: &mut Round,
         pool: &mut PacketPool,
     ) {
-        let Transmission { order, sent, rate, .. } = delivery.last;
+        let Transmission { order, sent } = delivery.last;
         round.segments += 1;
         round.bytes += delivery.bytes();
         self.rate.on_delivered(now, delivery.bytes());
         if is_last {
             self.loss.on_arrival(&delivery.last, now - sent);
-            if round.newest.is_none_or(|(newest, _)| order > newest) {
-                round.newest = Some((order, Newest { sent, record: rate }));
+            if round.newest.is_none_or(|(newest, ..)| order > newest) {
+                round.newest = Some((order, sent, sn));
             }
         }
         delivery.payload.release(pool);
@@ -234,7 +236,8 @@ impl Sender {
         }
         self.progress_at = now;
         let min_rtt = self.rtt.min_rtt();
-        let rate = round.newest.and_then(|(_, newest)| self.rate.sample(newest, min_rtt));
+        let newest = round.newest.map(|(_, sent, sn)| Newest { sent, record: self.flight.record(sn) });
+        let rate = newest.and_then(|newest| self.rate.sample(newest, min_rtt));
         RoundResult { rtt, rate, lost: self.detect_losses(now) }
     }
 
@@ -313,14 +316,14 @@ impl Sender {
     pub fn launch(&mut self, now: Time) -> Option<Launch<'_>> {
         let len = self.next_len()?;
         let in_flight_bytes = self.flight.in_flight_bytes();
-        let rate = self.rate.on_send(now, (HEADER_LEN + len) as u64, in_flight_bytes);
-        let transmission = Transmission { order: self.transmissions, sent: now, rate };
+        let record = self.rate.on_send(now, (HEADER_LEN + len) as u64, in_flight_bytes);
+        let transmission = Transmission { order: self.transmissions, sent: now };
         self.transmissions += 1;
         let launch = if self.flight.next_lost_len().is_some() {
-            self.flight.launch_lost(transmission)?
+            self.flight.launch_lost(transmission, record)?
         } else {
             let Queued { payload, frg } = self.queue.pop_front()?;
-            self.flight.launch_new(payload, frg, transmission)
+            self.flight.launch_new(payload, frg, transmission, record)
         };
         self.dead |= launch.transmissions >= self.config.dead_link;
         Some(launch)
