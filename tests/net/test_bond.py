@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
 
 RATBOND = (sys.executable, "-m", "ratbond")
 PORT = 12345
+TUNNEL_IPV6 = "fd72:6174:626f:294::1"  # the server's, made from tunnel-id 660
 
 
 class End:
@@ -90,9 +91,10 @@ class Bond:
         )
 
     def up(self) -> tuple[End, End]:
-        """Both ends, once both links are up at both."""
+        """Both ends, once both links are up at both, and the addresses are there."""
         server, client = self.server(), self.client()
         until(lambda: client.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, client)
+        until(lambda: self.ping() and self.ping(TUNNEL_IPV6), client)
         return server, client
 
     def ping(self, destination: str = "10.10.10.1", *options: str) -> bool:
@@ -183,13 +185,13 @@ def test_two_commands_make_a_bond_over_two_links_and_leave_nothing_behind(bond: 
     client = bond.client()
     until(lambda: client.links_up() == ["wan1", "wan2"], client)
     assert bond.ping()
-    assert bond.ping("fd72:6174:626f:294::1")
+    assert bond.ping(TUNNEL_IPV6)
     assert "10.10.10.1/30" in bond.lab.server.run("ip", "-br", "address", "show", "tun660").stdout
     assert (client.stop(), server.stop(signal.SIGINT)) == (0, 0)
     assert (state_of_system(bond.lab.client), state_of_system(bond.lab.server)) == before
 
 
-@pytest.mark.parametrize("address", ["10.10.10.1", "fd72:6174:626f:294::1"])
+@pytest.mark.parametrize("address", ["10.10.10.1", TUNNEL_IPV6])
 def test_tcp_goes_through_in_both_families(bond: Bond, address: str) -> None:
     bond.up()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
