@@ -1,6 +1,8 @@
 //! Every parser of `bond/1` under arbitrary bytes, and under mutations of what honest peers send. `make fuzz` runs these
 //! for minutes.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

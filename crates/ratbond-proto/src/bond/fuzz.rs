@@ -83,8 +83,11 @@ pub fn proofs(data: &[u8]) {
     assert!(message::read_version(data, data, &key).is_err());
 }
 
+/// The name of a fuzz target and the target.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All of the above.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+pub const ALL: [Target; 6] = [
     ("header", header),
     ("frames", frames),
     ("fields", fields),

@@ -91,7 +91,6 @@ pub struct BondLink {
     acks: AckState,
     recovery: Recovery<Vec<Item>>,
     path: PathModel,
-    delivered_bytes: u64,
     one_way_us: Option<u32>,
     control: VecDeque<Control>,
     data: VecDeque<(Numbering, Packet)>,
@@ -115,7 +114,6 @@ impl BondLink {
             acks: AckState::default(),
             recovery: Recovery::new(now),
             path: PathModel::default(),
-            delivered_bytes: 0,
             one_way_us: None,
             control: VecDeque::new(),
             data: VecDeque::new(),
@@ -235,7 +233,8 @@ impl BondLink {
             Timeout::Nothing => {}
             Timeout::Lost(lost_bytes) => {
                 self.give_back_lost();
-                self.path.on_ack(now, &AckSample { lost_bytes, ..AckSample::default() });
+                let in_flight_bytes = self.recovery.in_flight_bytes();
+                self.path.on_ack(now, &AckSample { lost_bytes, in_flight_bytes, ..AckSample::default() });
             }
             Timeout::Probe => {
                 self.counters.probes += 1;

@@ -181,7 +181,6 @@ impl BondLink {
         }
         self.give_back_lost();
         self.counters.false_alarms += u64::from(summary.false_alarms);
-        self.delivered_bytes += summary.acked_bytes;
         if let Some(told) = summary.ack_told {
             self.acks.on_ack_acknowledged(told);
         }
@@ -195,10 +194,8 @@ impl BondLink {
                 acked_bytes: summary.acked_bytes,
                 lost_bytes: summary.lost_bytes,
                 rtt: summary.rtt,
-                delivery_rate: summary.rate.map(|rate| rate.rate_bps() / 8),
-                app_limited: summary.rate.is_some_and(|rate| rate.app_limited),
-                prior_delivered: summary.rate.map_or(0, |rate| rate.prior_delivered_bytes),
-                delivered: self.delivered_bytes,
+                in_flight_bytes: self.recovery.in_flight_bytes(),
+                rate: summary.rate,
             },
         );
         Ok(())
