@@ -45,7 +45,7 @@ pub struct Established {
 #[derive(Debug)]
 enum State {
     Requesting { request: Vec<u8> },
-    Proving { request: Vec<u8>, init: Vec<u8>, noise: Box<Noise>, tries: u32 },
+    Proving { init: Vec<u8>, noise: Box<Noise>, tries: u32 },
     Done,
 }
 
@@ -157,7 +157,7 @@ impl ClientHandshake {
         let mut first = Vec::new();
         noise.write(&self.payload, &mut first)?;
         let init = message::init(self.opening, cookie, &first, &self.filter);
-        self.state = State::Proving { request: request.clone(), init, noise, tries: 0 };
+        self.state = State::Proving { init, noise, tries: 0 };
         self.next_send = now;
         self.wait = RETRY_FIRST;
         Ok(())
@@ -167,18 +167,11 @@ impl ClientHandshake {
         if datagram.len() < message::COMMON_LEN || datagram[5] != crate::bond::datagram::VERSION {
             return Err(HandshakeError::Malformed);
         }
-        let State::Proving { noise, init, request, tries } = std::mem::replace(&mut self.state, State::Done)
-        else {
-            return Err(HandshakeError::Unexpected);
-        };
-        let mut noise = noise;
+        let State::Proving { noise, .. } = &mut self.state else { return Err(HandshakeError::Unexpected) };
         // A message that cannot be verified leaves Noise's state as it was, so the true one can still come.
-        let fields = match noise.read(&datagram[message::COMMON_LEN..]) {
-            Ok(fields) => fields,
-            Err(error) => {
-                self.state = State::Proving { request, init, noise, tries };
-                return Err(error);
-            }
+        let fields = noise.read(&datagram[message::COMMON_LEN..])?;
+        let State::Proving { noise, .. } = std::mem::replace(&mut self.state, State::Done) else {
+            return Err(HandshakeError::Unexpected);
         };
         let own = self.opening.sender;
         established(&fields, *noise, own)

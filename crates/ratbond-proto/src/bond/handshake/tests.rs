@@ -222,6 +222,19 @@ fn a_forged_challenge_leads_nowhere() {
 }
 
 #[test]
+fn a_response_out_of_turn_does_not_end_the_handshake() {
+    let (credentials, keys) = named();
+    let (mut client, mut server) = (client(&credentials), server(&keys));
+    let mut forged = vec![0x04];
+    forged.extend_from_slice(&client.own_index().0.to_be_bytes());
+    forged.extend_from_slice(&[1; 60]);
+    assert_eq!(client.handle(Time::ZERO, &forged).unwrap_err(), HandshakeError::Unexpected);
+    init(&mut client, &mut server);
+    assert_eq!(client.handle(Time::ZERO, &forged).unwrap_err(), HandshakeError::Unproved);
+    assert!(client.poll_timeout().is_some());
+}
+
+#[test]
 fn a_silent_server_is_asked_again_and_again_and_a_stale_cookie_is_renewed() {
     let (credentials, keys) = named();
     let (mut client, mut server) = (client(&credentials), server(&keys));
