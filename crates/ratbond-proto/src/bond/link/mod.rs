@@ -223,7 +223,11 @@ impl BondLink {
     /// an ack to send.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout()].into_iter().flatten().min()
+        let paced = (!self.data.is_empty()).then(|| self.path.next_send());
+        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout(), paced]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.

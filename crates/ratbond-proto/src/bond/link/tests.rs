@@ -232,6 +232,18 @@ fn a_probe_of_the_path_mtu_has_the_length_under_test() {
 }
 
 #[test]
+fn a_challenge_travels_alone() {
+    let (mut client, mut server) = pair();
+    server.send(Numberer::default().assign(1, true), packet(0, 100));
+    let mut out = Vec::new();
+    assert!(server.transmit_challenge(ms(0), [4; 8], &mut out));
+    assert_eq!(out.len(), 34);
+    assert_eq!(receive(&mut client, ms(5), vec![out]), []);
+    let answers = transmit(&mut client, ms(5));
+    assert_eq!(receive(&mut server, ms(10), answers), [Received::PathResponse([4; 8])]);
+}
+
+#[test]
 fn an_ack_of_what_was_never_sent_is_malformed() {
     let (mut client, mut server) = pair();
     client.send_control(Control::Ping);

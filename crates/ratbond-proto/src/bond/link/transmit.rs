@@ -15,17 +15,18 @@ struct Built {
 impl BondLink {
     /// Appends one sealed datagram to `out` and returns true, or leaves it alone when nothing is due.
     ///
-    /// The packets that the link took are sent at once: pacing them is up to who hands them over.
+    /// Packets are paced; acks and frames of the protocol are not.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let ack_due = self.acks.due().is_some_and(|due| due <= now);
         let blocked = !self.recovery.has_room();
-        if !ack_due && (blocked || (self.control.is_empty() && self.data.is_empty() && !self.probe)) {
+        let data_due = !self.data.is_empty() && self.path.may_send(now);
+        if !ack_due && (blocked || (self.control.is_empty() && !data_due && !self.probe)) {
             return false;
         }
         let start = out.len();
         out.resize(start + self.datagram_len, 0);
         let mut content = self.spare.pop().unwrap_or_default();
-        let built = self.build(now, &mut out[start + HEADER_LEN..], ack_due, &mut content);
+        let built = self.build(now, &mut out[start + HEADER_LEN..], (ack_due, data_due), &mut content);
         let number = self.recovery.next_number();
         let sealed = self.keys.seal(self.identity.peer, number, &mut out[start..], built.frames_len);
         let Ok(len) = sealed else {
@@ -40,6 +41,7 @@ impl BondLink {
         if built.ack_eliciting {
             // A datagram is never longer than MAX_DATAGRAM_LEN.
             self.recovery.on_sent(now, len as u32, content, told);
+            self.path.on_sent(now, len as u64);
         } else {
             self.counters.sent_acks_only += 1;
             self.recovery.on_sent_unacknowledged();
@@ -49,11 +51,17 @@ impl BondLink {
     }
 
     /// Writes frames: the pending ack, frames of the protocol, packets.
-    fn build(&mut self, now: Time, body: &mut [u8], ack_due: bool, content: &mut Vec<Item>) -> Built {
+    fn build(
+        &mut self,
+        now: Time,
+        body: &mut [u8],
+        (ack_due, data_due): (bool, bool),
+        content: &mut Vec<Item>,
+    ) -> Built {
         let room = body.len() - TAG_LEN;
         let mut writer = Writer::new(&mut body[..room]);
         let mut acked = self.acks.is_pending() && self.write_ack(now, &mut writer);
-        if acked && !ack_due && !self.fits_after(&writer) {
+        if acked && !ack_due && data_due && !self.fits_after(&writer) {
             // A full packet goes alone; the ack can wait until it is due.
             writer = Writer::new(&mut body[..room]);
             acked = false;
@@ -61,7 +69,7 @@ impl BondLink {
         let mut ack_eliciting = false;
         if self.recovery.has_room() {
             ack_eliciting |= self.write_controls(&mut writer, content);
-            ack_eliciting |= self.write_data(&mut writer, content);
+            ack_eliciting |= data_due && self.write_data(&mut writer, content);
             if std::mem::take(&mut self.probe) || (acked && !ack_eliciting && self.acks.wants_ping()) {
                 ack_eliciting |= !ack_eliciting && writer.ping();
             }
@@ -129,17 +137,25 @@ impl BondLink {
     ///
     /// Returns `None` when the link may send nothing now.
     pub fn transmit_mtu_probe(&mut self, now: Time, len: usize, out: &mut Vec<u8>) -> Option<u64> {
-        if !self.recovery.has_room() || len <= SEALED_OVERHEAD {
-            return None;
-        }
+        self.transmit_alone(now, &Control::Ping, len, out)
+    }
+
+    /// Appends a datagram with a PATH_CHALLENGE and nothing else, to be sent to the address that is to prove itself.
+    pub fn transmit_challenge(&mut self, now: Time, token: [u8; 8], out: &mut Vec<u8>) -> bool {
+        let len = SEALED_OVERHEAD + 1 + token.len();
+        self.transmit_alone(now, &Control::PathChallenge(token), len, out).is_some()
+    }
+
+    /// One frame, padded to `len` bytes of UDP payload; nothing of it is sent again.
+    fn transmit_alone(&mut self, now: Time, frame: &Control, len: usize, out: &mut Vec<u8>) -> Option<u64> {
+        let frames_len = len.checked_sub(SEALED_OVERHEAD).filter(|_| self.recovery.has_room())?;
         let start = out.len();
         out.resize(start + len, 0);
-        let frames_len = len - SEALED_OVERHEAD;
         let mut writer = Writer::new(&mut out[start + HEADER_LEN..start + HEADER_LEN + frames_len]);
-        writer.ping();
+        let fits = frame.write(&mut writer);
         writer.pad_to(frames_len);
         let number = self.recovery.next_number();
-        if self.keys.seal(self.identity.peer, number, &mut out[start..], frames_len).is_err() {
+        if !fits || self.keys.seal(self.identity.peer, number, &mut out[start..], frames_len).is_err() {
             out.truncate(start);
             return None;
         }
