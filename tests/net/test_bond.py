@@ -36,11 +36,12 @@ TUNNEL_IPV6 = "fd72:6174:626f:294::1"  # the server's, made from tunnel-id 660
 class End:
     """A running ``ratbond client`` or ``ratbond server`` and its log."""
 
-    def __init__(self, host: Host, *arguments: str, log: Path) -> None:
+    def __init__(self, host: Host, *arguments: str, log: Path, wrapper: tuple[str, ...] = ()) -> None:
         self.host = host
         self._log = log
         with log.open("w") as output:
             self.process = host.popen(
+                *wrapper,
                 *RATBOND,
                 *arguments,
                 "--nosyslog",
@@ -77,9 +78,10 @@ class Bond:
         self._started = 0
         self.ends: list[End] = []
 
-    def start(self, host: Host, *arguments: str) -> End:
+    def start(self, host: Host, *arguments: str, wrapper: tuple[str, ...] = ()) -> End:
         self._started += 1
-        self.ends.append(End(host, *arguments, log=self._logs / f"{self._started}-{arguments[0]}.log"))
+        log = self._logs / f"{self._started}-{arguments[0]}.log"
+        self.ends.append(End(host, *arguments, log=log, wrapper=wrapper))
         return self.ends[-1]
 
     def server(self, *arguments: str) -> End:
@@ -419,3 +421,35 @@ def test_nobody_without_rights_gets_more_than_one_line(bond: Bond) -> None:
     assert "root" in done.stderr
     assert done.stderr.startswith("ratbond: error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("server_flags", "client_flags", "words"),
+    [
+        (["--tunnel-id=660"], ["--tunnel-id=700"], "give both ends the same --tunnel-id"),
+        (["--aes", "--secret=one"], ["--aes", "--secret=other"], "give both ends the same --secret"),
+        ([], ["--aes", "--secret=one"], "--aes to both or none"),
+    ],
+)
+def test_ends_that_do_not_fit_say_so_at_both(
+    bond: Bond, server_flags: list[str], client_flags: list[str], words: str
+) -> None:
+    server, client = bond.server(*server_flags), bond.client(*client_flags)
+    until(lambda: words in server.log, server)
+    until(
+        lambda: "no answer from" in client.log and "--tunnel-id" in client.log and "--aes" in client.log,
+        client,
+    )
+    assert client.links_up() == []
+
+
+def test_a_name_is_looked_up_again_while_the_server_is_gone(bond: Bond, tmp_path: Path) -> None:
+    """The server moves to another address; its name is all that the client was given."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("198.51.100.1 vps.example\n")
+    bond.server()
+    own_hosts = ("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts; exec "$@"', "sh")
+    client = bond.start(bond.lab.client, "client", f"--connect-addr=vps.example:{PORT}", wrapper=own_hosts)
+    until(lambda: "no answer from vps.example" in client.log, client)
+    hosts.write_text(f"{bond.lab.server_ipv4} vps.example\n")
+    until(lambda: client.links_up() == ["wan1", "wan2"], client)

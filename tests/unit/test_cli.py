@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,16 @@ def test_help_describes_every_flag(
     assert code == 0
     listed = set(re.findall(r"^  (?:-h, )?(--[a-z0-9-]+)", out, re.MULTILINE))
     assert listed == {*ISSUE_FLAGS["both"], *ISSUE_FLAGS[command], "--help"}
+
+
+def test_the_man_page_describes_every_flag() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ratbond.1").read_text().replace("\\-", "-")
+    described = set(re.findall(r"^\.(?:BI?|TP\n\.BI?) (--[a-z0-9-]+)", page, re.MULTILINE))
+    assert described == {
+        *ISSUE_FLAGS["both"],
+        *ISSUE_FLAGS["client"],
+        *ISSUE_FLAGS["server"],
+        "--json",
+        "--watch",
+        "--help",
+    }

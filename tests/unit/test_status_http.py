@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+from dataclasses import fields
+from pathlib import Path
 
 import httpx
 import pytest
@@ -94,3 +97,10 @@ def test_a_taken_default_port_is_gone_without() -> None:
         assert open_socket(taken, is_default=True) is None
         with pytest.raises(RatbondError, match=r"in use; give another address, or `disable`"):
             open_socket(taken, is_default=False)
+
+
+def test_the_documentation_names_every_field() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "status.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+)`", document))
+    for model in (Status, SessionStatus, LinkStatus, Rates):
+        assert {f.name for f in fields(model)} <= named
