@@ -103,7 +103,7 @@ fn run(options: &Options) -> Result<(), String> {
         let now = clock();
         if let Some((len, peer)) = arrived
             && let Ok(opened) = options.crypt.open(&mut buffer[..len])
-            && let Some(segments) = fec::segments(opened)
+            && let Some(segments) = fec::segments(opened).map(|range| &opened[range])
             && let Some(Ok(first)) = Segments::new(segments).next()
         {
             let conv = first.header.conv;

@@ -7,7 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::event::Peer;
+use crate::event::{DownReason, Peer};
+use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
 use crate::time::Time;
 
@@ -36,18 +37,35 @@ pub struct Route {
     pub local: Option<IpAddr>,
 }
 
+/// A packet on its way into a link, or given back by one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The packet.
+    pub packet: Packet,
+    /// Its place in its bucket, on links that are [`NUMBERED`](Link::NUMBERED).
+    pub number: Option<Numbering>,
+}
+
 /// What arrived on a link.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Received {
-    /// An IP packet.
-    Packet(Packet),
+pub enum Received<L: Link> {
+    /// An IP packet; with its place in its bucket on links that are numbered.
+    Packet(Option<Numbering>, Packet),
+    /// Sequences of a bucket that will not come.
+    Skip {
+        /// The bucket.
+        bucket: u8,
+        /// The first.
+        first: u32,
+        /// How many.
+        count: u16,
+    },
     /// The peer is there.
     Hello(Peer),
-    /// The peer took the link with this key down.
-    LinkDown {
-        /// See [`Link::key`].
-        key: u32,
-    },
+    /// The peer took a link down.
+    LinkDown(L::Farewell),
+    /// Something that is the endpoint's business.
+    Other(L::Control),
 }
 
 /// Figures of a link, as they stand. Counters count since the link was made.
@@ -87,36 +105,71 @@ pub struct LinkStats {
 
 /// One link, whatever protocol it speaks. Pure: see the crate's guarantee.
 pub trait Link: Sized {
+    /// Tells the peer that a link is gone; sent over the others.
+    type Farewell: std::fmt::Debug + PartialEq + Eq;
+    /// What the protocol says beyond packets and liveness; for the endpoint.
+    type Control: std::fmt::Debug + PartialEq + Eq;
+
+    /// Whether packets are numbered across links, so that one may be sent again on another without coming twice.
+    /// A link that does not number repairs losses by itself, and in order.
+    const NUMBERED: bool;
+    /// How often an idle link says that it is there.
+    const KEEPALIVE: Duration;
+    /// Least time that an answer may be overdue before the link is suspect.
+    const PATIENCE: Duration;
+    /// Whether a server, too, tells the peer of links that are gone.
+    const SERVER_SAYS_FAREWELL: bool;
+
     /// A name of the link that both ends know.
     fn key(&self) -> u32;
 
     /// How many packets it takes now.
-    fn room(&self) -> usize;
+    fn room(&self, now: Time) -> usize;
 
     /// Takes a packet. The caller has asked [`Link::room`].
-    fn send(&mut self, now: Time, packet: Packet);
+    fn send(&mut self, now: Time, packet: Outgoing);
 
-    /// Says HELLO; goes before queued packets of the session, not before those the link already took.
+    /// Says that it is there; goes before queued packets of the session, not before those the link already took.
     fn send_hello(&mut self, now: Time, pool: &mut PacketPool);
 
-    /// Tells the peer that the link with `key` is down.
-    fn send_link_down(&mut self, now: Time, key: u32, pool: &mut PacketPool);
+    /// What is to be said over the other links once this one is gone.
+    fn farewell(&self, now: Time, reason: &DownReason) -> Self::Farewell;
 
-    /// Reads what a datagram held (already opened and told to be this link's).
-    /// Pushes onto `received`; returns whether anything in it was valid.
+    /// Which link a farewell is of; see [`Link::key`].
+    fn farewell_key(farewell: &Self::Farewell) -> u32;
+
+    /// Tells the peer that another link (or this one, at the end) is gone.
+    fn send_farewell(&mut self, now: Time, farewell: &Self::Farewell, pool: &mut PacketPool);
+
+    /// The peer has taken this link down: learns from the farewell what had arrived there.
+    fn take_farewell(&mut self, now: Time, farewell: &Self::Farewell, pool: &mut PacketPool);
+
+    /// Reads what a datagram held (already told to be this link's; it may be changed in place).
+    /// Pushes onto `received`; returns whether it was this link's peer who sent it.
     fn receive(
         &mut self,
         now: Time,
-        data: &[u8],
-        received: &mut Vec<Received>,
+        data: &mut [u8],
+        received: &mut Vec<Received<Self>>,
         pool: &mut PacketPool,
     ) -> bool;
 
-    /// Appends one datagram to `out` and returns true, or leaves it alone when nothing is due.
-    fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>, pool: &mut PacketPool) -> bool;
+    /// Moves onto `into` what was found lost, to be sent again over any link.
+    fn take_lost(&mut self, into: &mut Vec<Outgoing>);
 
-    /// When [`Link::handle_timeout`] wants to be called next.
+    /// The link does not answer: moves onto `into` all that is on its way, to be sent again over the others at once. It may
+    /// arrive twice only where packets are numbered, so other links give nothing.
+    fn take_in_flight(&mut self, now: Time, into: &mut Vec<Outgoing>);
+
+    /// Appends one datagram to `out` and returns true, or leaves it alone when nothing is due. `idle` says that the
+    /// session has nothing more for this link.
+    fn poll_transmit(&mut self, now: Time, idle: bool, out: &mut Vec<u8>, pool: &mut PacketPool) -> bool;
+
+    /// When [`Link::handle_timeout`] or [`Link::poll_transmit`] wants to be called next.
     fn poll_timeout(&self) -> Option<Time>;
+
+    /// When the pace lets something go, if that is what a packet of the session waits for.
+    fn next_send(&self) -> Time;
 
     /// Time has passed.
     fn handle_timeout(&mut self, now: Time);
@@ -128,7 +181,7 @@ pub trait Link: Sized {
     fn is_exhausted(&self) -> bool;
 
     /// Gives back, in order, every packet that is not known to have arrived.
-    fn into_unacknowledged(self) -> Vec<Packet>;
+    fn into_unacknowledged(self) -> Vec<Outgoing>;
 
     /// Its figures now.
     fn stats(&self) -> LinkStats;

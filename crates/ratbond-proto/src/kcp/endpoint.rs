@@ -11,6 +11,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::crypt::HEADER_LEN;
 use super::link::{KcpLink, link_config};
 use super::segment::{Cmd, Segments};
 use super::{Crypt, fec};
@@ -176,8 +177,7 @@ impl Endpoint for KcpEndpoint {
 
     fn handle_datagram(&mut self, now: Time, route: Route, datagram: &mut [u8]) {
         let wire_bytes = datagram.len();
-        let crypt = Arc::clone(&self.crypt);
-        let segments = match crypt.open(datagram) {
+        let range = match self.crypt.open(datagram) {
             Ok(body) => fec::segments(body),
             Err(error) => {
                 let hint = "give both ends the same --secret, and --aes to both or none";
@@ -185,7 +185,8 @@ impl Endpoint for KcpEndpoint {
             }
         };
         // Parity of a peer with FEC is not needed: what is lost comes again.
-        let Some(segments) = segments else { return };
+        let Some(range) = range else { return };
+        let segments = &mut datagram[HEADER_LEN..][range];
         let conv = segments.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         if let Some(id) = self.session.find(conv, route.socket, &route.remote) {
             return self.session.handle_datagram(now, id, segments, wire_bytes);

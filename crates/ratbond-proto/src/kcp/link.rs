@@ -1,6 +1,8 @@
 //! A link that speaks KCP to a stock ratbond, or to one of ours: one conversation, sealed as stock seals it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -8,8 +10,8 @@ use rand_chacha::rand_core::Rng;
 use super::crypt::{HEADER_LEN as CRYPT_LEN, NONCE_LEN};
 use super::frame::{self, Frame, FrameReader, HelloOrigin};
 use super::{Config, Crypt, InputSummary, Kcp, segment};
-use crate::event::Peer;
-use crate::link::{Link, LinkStats, Received};
+use crate::event::{DownReason, Peer};
+use crate::link::{Link, LinkStats, Outgoing, Received};
 use crate::packet::{Packet, PacketPool};
 use crate::path::{AckSample, PathModel};
 use crate::time::Time;
@@ -69,15 +71,15 @@ impl KcpLink {
         self.apply_window();
     }
 
-    fn read_messages(&mut self, received: &mut Vec<Received>, pool: &mut PacketPool) {
+    fn read_messages(&mut self, received: &mut Vec<Received<Self>>, pool: &mut PacketPool) {
         while let Some(message) = self.kcp.recv(pool) {
             self.reader.read(message, pool, &mut self.frames);
         }
         received.extend(self.frames.drain(..).map(|frame| match frame {
             Frame::Hello(HelloOrigin::Ours) => Received::Hello(Peer::Ratbond),
             Frame::Hello(HelloOrigin::Stock) => Received::Hello(Peer::Stock),
-            Frame::LinkDown { conv } => Received::LinkDown { key: u32::from(conv) },
-            Frame::Ip(packet) => Received::Packet(packet),
+            Frame::LinkDown { conv } => Received::LinkDown(u32::from(conv)),
+            Frame::Ip(packet) => Received::Packet(None, packet),
         }));
     }
 
@@ -88,11 +90,20 @@ impl KcpLink {
 }
 
 impl Link for KcpLink {
+    /// The conversation that is gone.
+    type Farewell = u32;
+    type Control = Infallible;
+
+    const NUMBERED: bool = false;
+    const KEEPALIVE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_millis(600);
+    const SERVER_SAYS_FAREWELL: bool = false;
+
     fn key(&self) -> u32 {
         self.kcp.conv()
     }
 
-    fn room(&self) -> usize {
+    fn room(&self, _now: Time) -> usize {
         // What waits here is out of the fair queue's hands, so only what can leave now comes in.
         let stats = self.kcp.stats();
         if stats.queued_segments > 0 || self.held_at.is_some() {
@@ -104,27 +115,37 @@ impl Link for KcpLink {
         by_pace.min(by_path).min(by_window)
     }
 
-    fn send(&mut self, _now: Time, packet: Packet) {
+    fn send(&mut self, _now: Time, packet: Outgoing) {
         // An IP packet is never empty, nor of more than 256 segments.
-        let _ = self.kcp.send(packet);
+        let _ = self.kcp.send(packet.packet);
     }
 
     fn send_hello(&mut self, _now: Time, pool: &mut PacketPool) {
         self.send_control(&frame::hello(), pool);
     }
 
-    fn send_link_down(&mut self, _now: Time, key: u32, pool: &mut PacketPool) {
+    fn farewell(&self, _now: Time, _reason: &DownReason) -> u32 {
+        self.kcp.conv()
+    }
+
+    fn farewell_key(farewell: &u32) -> u32 {
+        *farewell
+    }
+
+    fn send_farewell(&mut self, _now: Time, farewell: &u32, pool: &mut PacketPool) {
         // Tunnel-ids end at 65,525, so that every conv fits stock's 16 bits.
-        if let Ok(conv) = u16::try_from(key) {
+        if let Ok(conv) = u16::try_from(*farewell) {
             self.send_control(&frame::link_down(conv), pool);
         }
     }
 
+    fn take_farewell(&mut self, _now: Time, _farewell: &u32, _pool: &mut PacketPool) {}
+
     fn receive(
         &mut self,
         now: Time,
-        data: &[u8],
-        received: &mut Vec<Received>,
+        data: &mut [u8],
+        received: &mut Vec<Received<Self>>,
         pool: &mut PacketPool,
     ) -> bool {
         let summary = self.kcp.input(now, data, pool);
@@ -140,7 +161,11 @@ impl Link for KcpLink {
         summary.segments > 0
     }
 
-    fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>, _pool: &mut PacketPool) -> bool {
+    fn take_lost(&mut self, _into: &mut Vec<Outgoing>) {}
+
+    fn take_in_flight(&mut self, _now: Time, _into: &mut Vec<Outgoing>) {}
+
+    fn poll_transmit(&mut self, now: Time, _idle: bool, out: &mut Vec<u8>, _pool: &mut PacketPool) -> bool {
         let start = out.len();
         out.resize(start + CRYPT_LEN, 0);
         let before = self.kcp.stats().push_bytes_sent;
@@ -168,6 +193,10 @@ impl Link for KcpLink {
         [self.kcp.poll_timeout(), self.held_at].into_iter().flatten().min()
     }
 
+    fn next_send(&self) -> Time {
+        self.path.next_send()
+    }
+
     fn handle_timeout(&mut self, now: Time) {
         self.lost_bytes += self.kcp.handle_timeout(now).bytes;
     }
@@ -180,8 +209,9 @@ impl Link for KcpLink {
         self.kcp.is_dead()
     }
 
-    fn into_unacknowledged(self) -> Vec<Packet> {
-        self.kcp.into_unacknowledged().filter(is_ip).collect()
+    fn into_unacknowledged(self) -> Vec<Outgoing> {
+        let packets = self.kcp.into_unacknowledged().filter(is_ip);
+        packets.map(|packet| Outgoing { packet, number: None }).collect()
     }
 
     fn stats(&self) -> LinkStats {
@@ -216,7 +246,7 @@ fn is_ip(message: &Packet) -> bool {
 pub(super) fn link_config() -> Config {
     let mut config = Config::default();
     // A link that may be dead is asked again soon: what it holds waits, and a fresh server must hear our HELLO.
-    config.rto.max = std::time::Duration::from_secs(1);
+    config.rto.max = Duration::from_secs(1);
     debug_assert!(config.mtu + CRYPT_LEN <= 1380 && config.mtu > segment::HEADER_LEN);
     config
 }

@@ -13,11 +13,12 @@
 
 use std::time::Duration;
 
-use super::slot::{HELLO_INTERVAL, LinkState, Slot};
+use super::numbered::Numbered;
+use super::slot::{LinkState, Slot};
 use super::{Role, Session};
 use crate::event::{DownReason, Event};
 use crate::flow::Flow;
-use crate::link::{Link, WanId};
+use crate::link::{Link, Outgoing, WanId};
 use crate::queue::Queued;
 use crate::scheduler::Candidate;
 use crate::time::Time;
@@ -30,8 +31,8 @@ impl<L: Link> Session<L> {
     /// The next deadline of any link; `None` without links.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let reconnect = self.reconnect_at();
-        self.slots.iter().map(Slot::timeout).chain(reconnect).min()
+        let across = [self.reconnect_at(), self.numbered.as_ref().and_then(Numbered::poll_timeout)];
+        self.slots.iter().map(Slot::timeout).chain(across.into_iter().flatten()).min()
     }
 
     /// Time has passed.
@@ -42,8 +43,15 @@ impl<L: Link> Session<L> {
             }
             if slot.state != LinkState::Connecting && slot.hello_due <= now {
                 slot.link.send_hello(now, &mut self.pool);
-                slot.hello_due = now + HELLO_INTERVAL;
+                slot.hello_due = now + L::KEEPALIVE;
             }
+        }
+        if let Some(numbered) = &mut self.numbered {
+            for slot in &mut self.slots {
+                slot.link.take_lost(&mut self.returned);
+            }
+            numbered.repair(&mut self.returned);
+            numbered.handle_timeout(now, &mut self.deliveries);
         }
         self.suspect_silent_links(now);
         while let Some((position, reason)) = self.find_dead(now) {
@@ -79,24 +87,34 @@ impl<L: Link> Session<L> {
         let mut slot = self.slots.remove(position);
         self.update_usable();
         let connected = slot.up_since.is_some();
-        if self.role == Role::Client {
+        if self.says_farewell() {
+            let farewell = slot.link.farewell(now, reason);
             for other in self.slots.iter_mut().filter(|other| other.state != LinkState::Connecting) {
-                other.link.send_link_down(now, slot.link.key(), &mut self.pool);
+                other.link.send_farewell(now, &farewell, &mut self.pool);
             }
         }
         let wan = slot.wan;
         let waiting = slot.queue.drain();
         self.stats.queues += slot.queue.stats();
-        for packet in slot.link.into_unacknowledged() {
-            if let Some(flow) = Flow::of(packet.as_slice()) {
-                self.stats.requeued_packets += 1;
-                self.enqueue(Queued { packet, flow, since: now });
-            }
+        let mut held = slot.link.into_unacknowledged();
+        self.stats.requeued_packets += held.len() as u64;
+        match &mut self.numbered {
+            Some(numbered) => numbered.repair(&mut held),
+            None => self.requeue(now, held),
         }
         for item in waiting {
             self.enqueue(item);
         }
         self.announce_removal(wan, connected, reason);
+    }
+
+    /// Packets without numbers go through a queue once more.
+    fn requeue(&mut self, now: Time, held: Vec<Outgoing>) {
+        for Outgoing { packet, .. } in held {
+            if let Some(flow) = Flow::of(packet.as_slice()) {
+                self.enqueue(Queued { packet, flow, since: now });
+            }
+        }
     }
 
     fn announce_removal(&mut self, wan: WanId, connected: bool, reason: &DownReason) {
@@ -146,16 +164,23 @@ impl<L: Link> Session<L> {
                 self.events.push_back(Event::WanSuspect(wan));
             }
         }
-        self.move_queues_of_suspects();
+        self.move_what_suspects_hold(now);
     }
 
-    /// What has not entered a suspect link yet need not wait for it.
-    fn move_queues_of_suspects(&mut self) {
+    /// What has not entered a suspect link yet need not wait for it; what has entered it is sent again over the others
+    /// where that does no harm.
+    fn move_what_suspects_hold(&mut self, now: Time) {
         if !self.slots.iter().any(Slot::is_up) {
             return;
         }
-        let suspects = self.slots.iter_mut().filter(|slot| !slot.is_up());
-        let items: Vec<_> = suspects.flat_map(|slot| slot.queue.drain()).collect();
+        let mut items = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_up()) {
+            items.extend(slot.queue.drain());
+            slot.link.take_in_flight(now, &mut self.returned);
+        }
+        if let Some(numbered) = &mut self.numbered {
+            numbered.repair(&mut self.returned);
+        }
         for item in items {
             self.enqueue(item);
         }
@@ -200,7 +225,7 @@ impl<L: Link> Session<L> {
     }
 
     /// Links that are up; when there are none, those that are suspect: late is better than never.
-    fn update_usable(&mut self) {
+    pub(super) fn update_usable(&mut self) {
         self.usable.clear();
         self.usable.extend((0..self.slots.len()).filter(|&position| self.slots[position].is_up()));
         if self.usable.is_empty() {

@@ -6,21 +6,28 @@
 //! bounded, for one to come.
 
 mod liveness;
+mod numbered;
 mod slot;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 pub use self::slot::{LinkState, Traffic};
 
+use self::numbered::Numbered;
 use self::slot::Slot;
 use crate::event::{DownReason, Event, Peer};
 use crate::flow::Flow;
-use crate::link::{Link, LinkId, LinkStats, Received, Route, SocketId, WanId};
+use crate::link::{Link, LinkId, LinkStats, Outgoing, Received, Route, SocketId, WanId};
+use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
 use crate::queue::{QueueConfig, QueueStats, Queued};
+use crate::resequencer::ResequencerStats;
 use crate::scheduler::{Candidate, Scheduler, SchedulerKind};
 use crate::time::Time;
 
+/// How often the resequencer learns what the links have become.
+const ADAPT_EVERY: Duration = Duration::from_millis(50);
 /// Packets that wait while there is no link at all.
 const MAX_PARKED: usize = 2048;
 /// Datagrams of one link in a row, so that the driver can send them in one system call.
@@ -44,6 +51,10 @@ pub struct SessionStats {
     pub not_ip_drops: u64,
     /// Packets taken from a dead link and sent again over another. The peer may get some twice.
     pub requeued_packets: u64,
+    /// Packets that were lost on a link and sent again, on links that number them.
+    pub repaired_packets: u64,
+    /// What came over such links and how it was put in order.
+    pub resequencer: ResequencerStats,
     /// What the queues of all links dropped, of those that are gone as well.
     pub queues: QueueStats,
 }
@@ -75,7 +86,7 @@ pub struct LinkReport {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Session<L> {
+pub struct Session<L: Link> {
     role: Role,
     queue_config: QueueConfig,
     scheduler: Box<dyn Scheduler>,
@@ -90,7 +101,13 @@ pub struct Session<L> {
     ask_again_at: Time,
     deliveries: VecDeque<Packet>,
     events: VecDeque<Event>,
-    received: Vec<Received>,
+    received: Vec<Received<L>>,
+    /// What links say that is the endpoint's business.
+    controls: VecDeque<(LinkId, L::Control)>,
+    /// Only for links that number their packets.
+    numbered: Option<Numbered>,
+    returned: Vec<Outgoing>,
+    adapt_at: Time,
     pool: PacketPool,
     cursor: usize,
     burst: usize,
@@ -116,6 +133,10 @@ impl<L: Link> Session<L> {
             deliveries: VecDeque::new(),
             events: VecDeque::new(),
             received: Vec::new(),
+            controls: VecDeque::new(),
+            numbered: L::NUMBERED.then(Numbered::default),
+            returned: Vec::new(),
+            adapt_at: Time::ZERO,
             pool: PacketPool::new(4096),
             cursor: 0,
             burst: 0,
@@ -156,9 +177,11 @@ impl<L: Link> Session<L> {
 
     /// Tells the peer over every link that it is the last. Nobody waits for an answer.
     pub fn close(&mut self, now: Time) {
-        if self.role == Role::Client {
+        if self.says_farewell() {
+            let reason = DownReason::Local("stopped".into());
             for slot in self.slots.iter_mut().filter(|slot| slot.up_since.is_some()) {
-                slot.link.send_link_down(now, slot.link.key(), &mut self.pool);
+                let farewell = slot.link.farewell(now, &reason);
+                slot.link.send_farewell(now, &farewell, &mut self.pool);
             }
         }
     }
@@ -194,7 +217,7 @@ impl<L: Link> Session<L> {
     }
 
     /// A datagram came for a link; `data` is what the protocol's outer layer left of its `wire_bytes`.
-    pub fn handle_datagram(&mut self, now: Time, id: LinkId, data: &[u8], wire_bytes: usize) {
+    pub fn handle_datagram(&mut self, now: Time, id: LinkId, data: &mut [u8], wire_bytes: usize) {
         let Some(position) = self.slots.iter().position(|slot| slot.id == id) else { return };
         let slot = &mut self.slots[position];
         slot.traffic.wire_rx_datagrams += 1;
@@ -207,6 +230,21 @@ impl<L: Link> Session<L> {
             self.handle_received(now, id, item);
         }
         self.received = received;
+        self.collect_lost(id);
+        if now >= self.adapt_at
+            && let Some(numbered) = &mut self.numbered
+        {
+            self.adapt_at = now + ADAPT_EVERY;
+            numbered.adapt(self.slots.iter().filter(|slot| slot.is_up()).map(|slot| slot.link.stats()));
+        }
+    }
+
+    /// What was found lost on a link waits for the best one.
+    fn collect_lost(&mut self, id: LinkId) {
+        let Some(numbered) = &mut self.numbered else { return };
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return };
+        slot.link.take_lost(&mut self.returned);
+        numbered.repair(&mut self.returned);
     }
 
     /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
@@ -215,10 +253,11 @@ impl<L: Link> Session<L> {
             if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
                 self.next_slot();
             }
+            self.fill(now);
             let slot = self.slots.get_mut(self.cursor)?;
-            slot.fill(now, &mut self.pool);
             let before = out.len();
-            if slot.link.poll_transmit(now, out, &mut self.pool) {
+            let idle = slot.queue.is_empty();
+            if slot.link.poll_transmit(now, idle, out, &mut self.pool) {
                 slot.traffic.wire_tx_datagrams += 1;
                 slot.traffic.wire_tx_bytes += (out.len() - before) as u64;
                 self.burst += 1;
@@ -269,6 +308,10 @@ impl<L: Link> Session<L> {
     #[must_use]
     pub fn stats(&self) -> SessionStats {
         let mut stats = self.stats;
+        if let Some(numbered) = &self.numbered {
+            stats.repaired_packets = numbered.repaired_packets;
+            stats.resequencer = numbered.stats();
+        }
         for slot in &self.slots {
             stats.queues += slot.queue.stats();
         }
@@ -279,6 +322,51 @@ impl<L: Link> Session<L> {
     #[must_use]
     pub fn reports(&self) -> Vec<LinkReport> {
         self.slots.iter().map(Slot::report).collect()
+    }
+
+    fn says_farewell(&self) -> bool {
+        self.role == Role::Client || L::SERVER_SAYS_FAREWELL
+    }
+
+    /// Moves packets into the link whose turn it is, while it has room: repairs first, if no other link is better for them.
+    fn fill(&mut self, now: Time) {
+        let repairs_here = self.takes_repairs(now, self.cursor);
+        let Some(slot) = self.slots.get_mut(self.cursor) else { return };
+        for _ in 0..slot.link.room(now) {
+            let repair =
+                if repairs_here { self.numbered.as_mut().and_then(Numbered::next_repair) } else { None };
+            let outgoing = match repair {
+                Some(repair) => repair,
+                None => {
+                    let Some(item) = slot.queue.pop(now, &mut self.pool) else { break };
+                    let number = self.numbered.as_mut().map(|numbered| numbered.number(&item.flow));
+                    Outgoing { packet: item.packet, number }
+                }
+            };
+            slot.traffic.tx_packets += 1;
+            slot.traffic.tx_bytes += outgoing.packet.len() as u64;
+            slot.link.send(now, outgoing);
+        }
+    }
+
+    /// Whether repairs go over this link: of those that are usable and have room, it has the least round trip.
+    fn takes_repairs(&self, now: Time, position: usize) -> bool {
+        if !self.numbered.as_ref().is_some_and(Numbered::has_repairs) || !self.usable.contains(&position) {
+            return false;
+        }
+        let open =
+            self.usable.iter().filter(|&&other| other == position || self.slots[other].link.room(now) > 0);
+        open.min_by_key(|&&other| self.slots[other].link.stats().srtt) == Some(&position)
+    }
+
+    /// The next thing that a link said to the endpoint.
+    pub fn poll_control(&mut self) -> Option<(LinkId, L::Control)> {
+        self.controls.pop_front()
+    }
+
+    /// A link, for what only its protocol knows.
+    pub fn link_mut(&mut self, id: LinkId) -> Option<&mut L> {
+        self.slots.iter_mut().find(|slot| slot.id == id).map(|slot| &mut slot.link)
     }
 
     fn next_slot(&mut self) {
@@ -304,24 +392,40 @@ impl<L: Link> Session<L> {
         self.parked.push_back(item);
     }
 
-    fn handle_received(&mut self, now: Time, id: LinkId, item: Received) {
+    fn handle_received(&mut self, now: Time, id: LinkId, item: Received<L>) {
         match item {
-            Received::Packet(packet) => {
+            Received::Packet(number, packet) => {
                 if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) {
                     slot.traffic.rx_packets += 1;
                     slot.traffic.rx_bytes += packet.len() as u64;
                 }
                 // A stock peer may send packets before its first HELLO.
                 self.greeted(now, id, Peer::Stock, false);
-                self.deliveries.push_back(packet);
+                self.deliver(now, number, packet);
             }
-            Received::Hello(peer) => self.greeted(now, id, peer, true),
-            Received::LinkDown { key } => {
-                let named = self.slots.iter().find(|slot| slot.link.key() == key);
-                if let Some(id) = named.map(|slot| slot.id) {
-                    self.remove_link(now, id, &DownReason::Peer);
+            Received::Skip { bucket, first, count } => {
+                if let Some(numbered) = &mut self.numbered {
+                    numbered.skip(bucket, first, count, &mut self.deliveries);
                 }
             }
+            Received::Hello(peer) => self.greeted(now, id, peer, true),
+            Received::LinkDown(farewell) => {
+                let key = L::farewell_key(&farewell);
+                if let Some(position) = self.slots.iter().position(|slot| slot.link.key() == key) {
+                    self.slots[position].link.take_farewell(now, &farewell, &mut self.pool);
+                    self.remove_slot(now, position, &DownReason::Peer);
+                }
+            }
+            Received::Other(control) => self.controls.push_back((id, control)),
+        }
+    }
+
+    fn deliver(&mut self, now: Time, number: Option<Numbering>, packet: Packet) {
+        match (&mut self.numbered, number) {
+            (Some(numbered), Some(number)) => {
+                numbered.receive(now, number, packet, &mut self.deliveries, &mut self.pool);
+            }
+            _ => self.deliveries.push_back(packet),
         }
     }
 
@@ -344,16 +448,6 @@ impl<L: Link> Session<L> {
 }
 
 impl<L: Link> Slot<L> {
-    /// Moves packets from the queue into the link while it has room.
-    fn fill(&mut self, now: Time, pool: &mut PacketPool) {
-        for _ in 0..self.link.room() {
-            let Some(item) = self.queue.pop(now, pool) else { break };
-            self.traffic.tx_packets += 1;
-            self.traffic.tx_bytes += item.packet.len() as u64;
-            self.link.send(now, item.packet);
-        }
-    }
-
     fn report(&self) -> LinkReport {
         LinkReport {
             wan: self.wan,

@@ -6,14 +6,11 @@ use crate::link::{Link, LinkId, LinkStats, Route, WanId};
 use crate::queue::{FairQueue, QueueConfig};
 use crate::time::Time;
 
-/// HELLO is said this often (stock ratbond).
-pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(2);
 /// A link that was up is dead after this long without a valid datagram (stock ratbond's documentation).
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// A link that never answered is tried anew after this long.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A link is suspect when an answer is overdue by this, or by what its round-trip times explain, whichever is longer.
-const SUSPECT_AFTER: Duration = Duration::from_millis(600);
+/// A link is suspect when an answer is overdue by what its round-trip times explain, at most this.
 const MAX_SUSPECT_AFTER: Duration = Duration::from_secs(4);
 
 /// What a link is to the bond.
@@ -81,9 +78,17 @@ impl<L: Link> Slot<L> {
             up_since: None,
             last_rx: now,
             greeted: false,
-            hello_due: now + HELLO_INTERVAL,
+            hello_due: now + L::KEEPALIVE,
             traffic: Traffic::default(),
         }
+    }
+
+    /// How much longer than [`DEAD_AFTER`] a healthy idle link may be silent.
+    const QUIET_EXTRA: Duration = L::KEEPALIVE.saturating_sub(Duration::from_secs(2));
+
+    /// Whether the protocol's own keepalive is what bounds silence (KCP: HELLO each 2 s).
+    fn is_quiet(&self) -> bool {
+        !L::NUMBERED
     }
 
     pub fn is_up(&self) -> bool {
@@ -94,7 +99,11 @@ impl<L: Link> Slot<L> {
     pub fn dead_at(&self) -> Time {
         match self.state {
             LinkState::Connecting => self.joined + CONNECT_TIMEOUT,
-            LinkState::Up | LinkState::Suspect { .. } => self.last_rx + DEAD_AFTER,
+            // The peer says something at least each keepalive.
+            LinkState::Up | LinkState::Suspect { .. } => match self.link.waiting_since() {
+                Some(since) if !self.is_quiet() => since.max(self.last_rx) + DEAD_AFTER,
+                _ => self.last_rx + DEAD_AFTER + Self::QUIET_EXTRA,
+            },
         }
     }
 
@@ -104,7 +113,7 @@ impl<L: Link> Slot<L> {
             return None;
         }
         let stats: LinkStats = self.link.stats();
-        let patience = (3 * stats.srtt + 4 * stats.rttvar).clamp(SUSPECT_AFTER, MAX_SUSPECT_AFTER);
+        let patience = (3 * stats.srtt + 4 * stats.rttvar).clamp(L::PATIENCE, MAX_SUSPECT_AFTER);
         Some(self.link.waiting_since()?.max(self.last_rx) + patience)
     }
 
