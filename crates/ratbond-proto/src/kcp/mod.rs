@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod fec;
 mod flight;
 pub mod frame;
+pub mod fuzz;
 pub mod link;
 mod loss;
 mod payload;
