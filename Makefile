@@ -36,6 +36,7 @@ test-python: build | bootstrap-dev
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(bin)/ruff check
 	$(bin)/ruff format --check
@@ -51,9 +52,9 @@ fmt: | bootstrap-dev ## format Rust and Python
 bench: | bootstrap-run ## run the engine's benchmarks
 	cargo bench --workspace --locked
 
-FUZZ_CASES ?= 200000
-fuzz: | bootstrap-run ## run every property test and fuzz entry point for minutes (FUZZ_CASES=N)
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --locked --release fuzz
+FUZZ_SECONDS ?= 30
+fuzz: | bootstrap-run ## run every fuzz entry point under libFuzzer, 30 s each (FUZZ_SECONDS=N)
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 lock: | bootstrap-dev ## pin the dependencies anew (LOCK_FLAGS=--upgrade for the newest)
 	scripts/lock $(LOCK_FLAGS)

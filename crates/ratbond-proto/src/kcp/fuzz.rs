@@ -7,6 +7,8 @@ use super::segment::{self, Segments};
 use super::{Config, Frame, FrameReader, Kcp};
 use crate::{Packet, PacketPool, Time};
 
+const CONV: u32 = 1;
+
 /// Segments: all bytes of a datagram are accounted for, and what was read is written the same.
 pub fn segments(data: &[u8]) {
     let mut written = Vec::new();
@@ -68,7 +70,8 @@ pub fn hostile_peer(data: &[u8]) {
         rest = following;
         now += Duration::from_millis(u64::from(*wait_ms));
         end.send_next();
-        let summary = end.kcp.input(now, datagram, &mut end.pool);
+        let datagram = addressed(datagram);
+        let summary = end.kcp.input(now, &datagram, &mut end.pool);
         assert!(summary.new_pushes as usize <= datagram.len() / segment::HEADER_LEN);
         end.kcp.handle_timeout(now);
         end.transmit(now);
@@ -77,6 +80,15 @@ pub fn hostile_peer(data: &[u8]) {
     }
     let queued = end.sent - end.kcp.stats().segments_acked;
     assert_eq!(end.kcp.into_unacknowledged().count() as u64, queued);
+}
+
+/// The datagram, its first segment of the end's conversation.
+fn addressed(datagram: &[u8]) -> Vec<u8> {
+    let mut datagram = datagram.to_vec();
+    if let Some(conv) = datagram.first_chunk_mut() {
+        *conv = CONV.to_le_bytes();
+    }
+    datagram
 }
 
 /// Two ends and a network that does what `data` says, one operation a byte: every message arrives once, in order.
@@ -140,7 +152,7 @@ impl End {
     fn new(now: Time) -> Self {
         let config =
             Config { send_window: 16, receive_window: 16, first_sn: u32::MAX - 8, ..Config::default() };
-        Self { kcp: Kcp::new(1, config, now), pool: PacketPool::new(16), sent: 0, read: 0 }
+        Self { kcp: Kcp::new(CONV, config, now), pool: PacketPool::new(16), sent: 0, read: 0 }
     }
 
     fn send_next(&mut self) {
