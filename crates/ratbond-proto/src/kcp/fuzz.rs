@@ -190,8 +190,11 @@ impl End {
     }
 }
 
+/// An entry point and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All of the above.
-pub const ALL: [(&str, fn(&[u8])); 5] = [
+pub const ALL: [Target; 5] = [
     ("segments", segments),
     ("crypt", crypt),
     ("frames", frames),
