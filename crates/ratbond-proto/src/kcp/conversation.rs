@@ -147,6 +147,11 @@ impl Kcp {
         self.sender.hold(held);
     }
 
+    /// Sending falls behind for a reason that is not the path's: what is in flight now says little of its rate.
+    pub fn on_sender_limited(&mut self) {
+        self.sender.limit_rate_samples();
+    }
+
     /// Whether a PUSH segment waits for nothing but the end of [`Kcp::hold`].
     #[must_use]
     pub fn is_held(&self) -> bool {

@@ -169,6 +169,10 @@ impl Link for KcpLink {
         let start = out.len();
         out.resize(start + CRYPT_LEN, 0);
         let before = self.kcp.stats().push_bytes_sent;
+        let waited = self.held_at.is_some();
+        if waited && self.path.is_late(now) {
+            self.kcp.on_sender_limited();
+        }
         self.kcp.hold(!self.path.may_send(now));
         let written = self.kcp.poll_transmit(now, out);
         self.held_at = self.kcp.is_held().then(|| self.path.next_send());
@@ -178,7 +182,7 @@ impl Link for KcpLink {
         }
         let pushed = self.kcp.stats().push_bytes_sent - before;
         if pushed > 0 {
-            self.path.on_sent(now, pushed);
+            self.path.on_sent(now, pushed, waited);
         }
         let mut nonce = [0; NONCE_LEN];
         self.nonces.fill_bytes(&mut nonce);

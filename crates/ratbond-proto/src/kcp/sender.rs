@@ -332,8 +332,12 @@ impl Sender {
     /// Called when nothing more can be sent: tells the rate estimator if that is not the path's doing.
     pub fn note_idle(&mut self) {
         if !self.held && self.flight.in_flight_segments() < self.in_flight_limit {
-            self.rate.on_app_limited(self.flight.in_flight_bytes());
+            self.limit_rate_samples();
         }
+    }
+
+    pub fn limit_rate_samples(&mut self) {
+        self.rate.on_app_limited(self.flight.in_flight_bytes());
     }
 
     pub fn fill_stats(&self, stats: &mut Stats) {

@@ -28,6 +28,8 @@ const MIN_WINDOW_BYTES: u64 = 4 * MSS_BYTES;
 const INITIAL_WINDOW_BYTES: u64 = 32 * MSS_BYTES;
 const RATE_WINDOW_ROUNDS: u64 = 10;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+/// A busy host may wake us this late without its showing in the delivery rate.
+const LATE: Duration = Duration::from_millis(2);
 /// Acks come in clumps (the peer's ack delay, a slotted radio uplink): in flight must cover a clump as well.
 const ACK_CLUMP: Duration = Duration::from_millis(4);
 
@@ -121,9 +123,15 @@ impl PathModel {
         self.pacer.next_send()
     }
 
-    /// `bytes` left.
-    pub fn on_sent(&mut self, now: Time, bytes: u64) {
-        self.pacer.on_sent(now, bytes);
+    /// `bytes` left; `waited` says that they had been waiting for the pace.
+    pub fn on_sent(&mut self, now: Time, bytes: u64, waited: bool) {
+        self.pacer.on_sent(now, bytes, waited);
+    }
+
+    /// Whether what waits for the pace is sent too late for its rate to say anything of the path: the host was busy.
+    #[must_use]
+    pub fn is_late(&self, now: Time) -> bool {
+        now.saturating_since(self.pacer.next_send()) > LATE
     }
 
     /// Bytes that may be in flight.

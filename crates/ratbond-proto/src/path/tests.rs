@@ -53,7 +53,7 @@ impl Bottleneck {
 
     fn send(&mut self) {
         let record = self.estimator.on_send(self.now, SEGMENT, self.in_flight);
-        self.path.on_sent(self.now, SEGMENT);
+        self.path.on_sent(self.now, SEGMENT, true);
         self.sent += 1;
         self.in_flight += SEGMENT;
         let wait = self.free_at.saturating_since(self.now);

@@ -41,7 +41,7 @@ impl BondLink {
         if built.ack_eliciting {
             // A datagram is never longer than MAX_DATAGRAM_LEN.
             self.recovery.on_sent(now, len as u32, content, told);
-            self.path.on_sent(now, len as u64);
+            self.path.on_sent(now, len as u64, true);
         } else {
             self.counters.sent_acks_only += 1;
             self.recovery.on_sent_unacknowledged();
