@@ -15,6 +15,8 @@ const (
 	udp           = 17
 	echoRequest   = 8
 	echoReply     = 0
+	// Not 0: the checksum of nothing but zeros may be written in two ways.
+	echoIdentifier = 660
 )
 
 // The addresses that stock ratbond takes by default: its client the first host, its server the second.
@@ -136,6 +138,7 @@ func echoRequestPacket(sequence uint16, size int) []byte {
 
 	body := packet[ipHeaderLen:]
 	body[0] = echoRequest
+	binary.BigEndian.PutUint16(body[4:], echoIdentifier)
 	binary.BigEndian.PutUint16(body[6:], sequence)
 	copy(body[icmpHeaderLen:], message(int(sequence), size-ipHeaderLen-icmpHeaderLen))
 	binary.BigEndian.PutUint16(body[2:], checksum(body))
