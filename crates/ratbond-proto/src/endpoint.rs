@@ -46,8 +46,8 @@ pub struct SessionReport {
 
 /// See the module.
 pub trait Endpoint: Send {
-    /// Client: opens links over a new socket for a WAN, as many as it lacks.
-    fn connect(&mut self, now: Time, wan: WanId, route: Route);
+    /// Client: opens a link of a WAN over a socket of its own, if the WAN lacks one; returns whether it lacks another.
+    fn connect(&mut self, now: Time, wan: WanId, route: Route) -> bool;
 
     /// All links of a WAN leave the bond; `reason` is for the log.
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str);

@@ -40,13 +40,21 @@ impl Worker {
     }
 
     fn add_wan(&mut self, now: Time, spec: WanSpec) -> Result<WanId, EngineError> {
-        let udp = Udp::connect(spec.device.as_deref(), spec.source, spec.remote)?;
-        let socket = self.add_socket(udp)?;
-        let (wan, remote) = (WanId(self.next_wan), spec.remote);
+        let wan = WanId(self.next_wan);
+        let wants_more = self.open_link(now, wan, &spec)?;
         self.next_wan += 1;
         self.wans.insert(wan, spec);
-        self.endpoint.connect(now, wan, Route { socket, remote, local: None });
+        if wants_more {
+            self.reconnect(now, wan);
+        }
         Ok(wan)
+    }
+
+    /// Opens a socket for a WAN and a link over it; returns whether the WAN lacks another one.
+    pub(super) fn open_link(&mut self, now: Time, wan: WanId, spec: &WanSpec) -> Result<bool, EngineError> {
+        let udp = Udp::connect(spec.device.as_deref(), spec.source, spec.remote)?;
+        let socket = self.add_socket(udp)?;
+        Ok(self.endpoint.connect(now, wan, Route { socket, remote: spec.remote, local: None }))
     }
 
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
-use ratbond_proto::link::{Route, SocketId, WanId};
+use ratbond_proto::link::{SocketId, WanId};
 use ratbond_proto::{Event, Time};
 
 use self::transmit::TransmitBatch;
@@ -262,20 +262,21 @@ impl Worker {
         self.events.send(EngineEvent { kind, session, wan, name, detail, wans_up: event.wans_up, at: now });
     }
 
-    /// Opens a new socket for a WAN and links over it; tries again later when the kernel refuses.
+    /// Opens the links that a WAN lacks, each over a new socket; tries again later when the kernel refuses.
     fn reconnect(&mut self, now: Time, wan: WanId) {
-        let Some(spec) = self.wans.get(&wan) else { return };
-        let (name, remote) = (spec.name.clone(), spec.remote);
-        match Udp::connect(spec.device.as_deref(), spec.source, remote).and_then(|udp| self.add_socket(udp)) {
-            Ok(socket) => {
-                self.endpoint.connect(now, wan, Route { socket, remote, local: None });
-                self.stale_sockets = true;
-            }
-            Err(error) => {
-                self.retries.push((now + RETRY_SOCKET_AFTER, wan));
-                self.complain_words(now, &name, &error.to_string());
+        let Some(spec) = self.wans.get(&wan).cloned() else { return };
+        loop {
+            match self.open_link(now, wan, &spec) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.retries.push((now + RETRY_SOCKET_AFTER, wan));
+                    self.complain_words(now, &spec.name, &error.to_string());
+                    break;
+                }
             }
         }
+        self.stale_sockets = true;
     }
 
     fn add_socket(&mut self, udp: Udp) -> Result<SocketId, EngineError> {

@@ -147,16 +147,19 @@ impl KcpEndpoint {
 }
 
 impl Endpoint for KcpEndpoint {
-    fn connect(&mut self, now: Time, wan: WanId, route: Route) {
+    /// Each conversation has a socket of its own: a kcp-go listener tells its sessions apart by the peer's address alone.
+    fn connect(&mut self, now: Time, wan: WanId, route: Route) -> bool {
         let alive = |state| matches!(state, LinkState::Up | LinkState::Connecting);
         let reports = self.session.reports();
         let have = reports.iter().filter(|link| link.wan == wan && alive(link.state)).count();
-        for _ in have..self.mux {
-            let Some(index) = self.free_conversation() else { return };
-            self.begun[index] = Some(now);
-            let link = self.new_link(now, self.tunnel_id + index as u32);
-            self.session.add_link(now, wan, route, link);
+        if have >= self.mux {
+            return false;
         }
+        let Some(index) = self.free_conversation() else { return false };
+        self.begun[index] = Some(now);
+        let link = self.new_link(now, self.tunnel_id + index as u32);
+        self.session.add_link(now, wan, route, link);
+        have + 1 < self.mux
     }
 
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str) {

@@ -135,13 +135,17 @@ impl Pair {
         panic!("not all links came up: {:?} {:?}", self.client.events, self.server.events);
     }
 
-    /// A new socket for a WAN.
+    /// New sockets for a WAN, until it has its links.
     pub fn open(&mut self, index: usize) {
-        let socket = SocketId(self.next_socket);
-        self.next_socket += 1;
-        self.sockets.insert(socket, index);
-        let route = Route { socket, remote: server_address(), local: None };
-        self.client.endpoint.connect(self.now, WanId(index as u32), route);
+        loop {
+            let socket = SocketId(self.next_socket);
+            self.next_socket += 1;
+            self.sockets.insert(socket, index);
+            let route = Route { socket, remote: server_address(), local: None };
+            if !self.client.endpoint.connect(self.now, WanId(index as u32), route) {
+                break;
+            }
+        }
         self.flush();
     }
 
