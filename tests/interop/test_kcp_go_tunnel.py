@@ -7,6 +7,7 @@ ratbond client, ping through its tun  ══(two emulated WANs)══  kcppeer s
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ratbond.lab import Lab
 from .ends import PORT, SERVER_IPV4, Mode, eventually, numbers_that_return, pings, start_ours
 
 pytestmark = pytest.mark.netns
+
+FORGOTTEN_AFTER_S = 6.0  # stock and the kcp-go peer forget after 5
 
 PEER_FLAGS = {
     "plain": (Mode(), ()),
@@ -66,17 +69,34 @@ def test_a_peer_of_kcp_go_pings_our_server(
     assert (report["came_back"], report["wrong"]) == (500, 0)
 
 
-def test_a_peer_of_kcp_go_answers_our_client(
-    lab: Lab, kcppeer: Path, agreed: tuple[Mode, tuple[str, ...]], tmp_path: Path
-) -> None:
-    mode, flags = agreed
+def connect_to_reflector(lab: Lab, kcppeer: Path, mode: Mode, flags: tuple[str, ...], log: Path) -> None:
     for link in lab.links:  # it answers from the address that routing prefers
         network = link.ipv4.rpartition(".")[0] + ".0/24"
         lab.server.ip(f"route replace {network} dev isp{link.number} src {lab.server_ipv4}")
     lab.server.popen(str(kcppeer), "serve", f"0.0.0.0:{PORT}", "-ip", *flags, stdout=subprocess.DEVNULL)
-    start_ours("client", lab, mode, tmp_path / "ours.log")
+    start_ours("client", lab, mode, log)
     eventually(lambda: pings(lab.client, SERVER_IPV4), "our client has a tunnel")
+
+
+def test_a_peer_of_kcp_go_answers_our_client(
+    lab: Lab, kcppeer: Path, agreed: tuple[Mode, tuple[str, ...]], tmp_path: Path
+) -> None:
+    mode, flags = agreed
+    connect_to_reflector(lab, kcppeer, mode, flags, tmp_path / "ours.log")
     assert sorted(numbers_that_return(lab.client, SERVER_IPV4, 500)) == list(range(500))
+
+
+def test_a_peer_that_forgot_a_conversation_is_met_with_a_new_one(
+    lab: Lab, kcppeer: Path, tmp_path: Path
+) -> None:
+    """Its listener answers what we still send on the old one, and delivers none of it."""
+    connect_to_reflector(lab, kcppeer, Mode(balance="roundrobin"), (), tmp_path / "ours.log")
+    with lab.links[0].blackhole():
+        time.sleep(FORGOTTEN_AFTER_S)
+    eventually(
+        lambda: sorted(numbers_that_return(lab.client, SERVER_IPV4, 50)) == list(range(50)),
+        "both links carry packets again",
+    )
 
 
 def test_a_peer_with_the_wrong_secret_is_refused_in_words(lab: Lab, kcppeer: Path, tmp_path: Path) -> None:

@@ -42,12 +42,17 @@ func keepAlive(session *kcp.UDPSession) {
 	}
 }
 
-// reflectPackets sends each IPv4 packet back to where it came from: pings answered, UDP echoed.
+// forgetAfter is how long stock keeps a conversation on which no message comes.
+const forgetAfter = 5 * time.Second
+
+// reflectPackets sends each IPv4 packet back to where it came from: pings answered, UDP echoed. It forgets a silent
+// conversation as stock does, without a word.
 func reflectPackets(session *kcp.UDPSession) {
 	defer session.Close()
 	go keepAlive(session)
 	buffer := make([]byte, 1<<16)
 	for {
+		session.SetReadDeadline(time.Now().Add(forgetAfter))
 		n, err := session.Read(buffer)
 		if err != nil {
 			return

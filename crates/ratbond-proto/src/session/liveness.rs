@@ -6,7 +6,7 @@
 //! | connecting | gone | nothing came for 3 s |
 //! | up | suspect | an answer is overdue (600 ms, or more where the RTT explains it) |
 //! | suspect | up | something valid came |
-//! | up, suspect | gone | silent for 10 s, retransmitted too often, or taken down by either end |
+//! | up, suspect | gone | silent for 10 s, 5 s without a message of a stock peer, retransmitted too often, or taken down |
 //!
 //! A client asks for a new link when one is gone, and also when no link is up and one has been suspect for a moment:
 //! perhaps the server restarted and no longer knows the conversation. Whichever answers first stays.
@@ -71,7 +71,10 @@ impl<L: Link> Session<L> {
         let was_carrying = self.wan_is_up(wan);
         let slot = &mut self.slots[position];
         slot.state = LinkState::Up;
-        slot.up_since.get_or_insert(now);
+        if slot.up_since.is_none() {
+            slot.up_since = Some(now);
+            slot.last_message = now;
+        }
         self.update_usable();
         if !was_carrying {
             self.events.push_back(Event::WanUp(wan));

@@ -223,7 +223,11 @@ impl<L: Link> Session<L> {
         slot.traffic.wire_rx_datagrams += 1;
         slot.traffic.wire_rx_bytes += wire_bytes as u64;
         let mut received = std::mem::take(&mut self.received);
-        if slot.link.receive(now, data, &mut received, &mut self.pool) {
+        let valid = slot.link.receive(now, data, &mut received, &mut self.pool);
+        if !received.is_empty() {
+            slot.last_message = now;
+        }
+        if valid {
             self.heard(now, position);
         }
         for item in received.drain(..) {
@@ -436,6 +440,9 @@ impl<L: Link> Session<L> {
             return;
         }
         slot.greeted = true;
+        if peer == Peer::Stock {
+            slot.peer_forgets = true;
+        }
         if hello && self.role == Role::Server {
             slot.link.send_hello(now, &mut self.pool);
         }

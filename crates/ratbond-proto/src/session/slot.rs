@@ -8,6 +8,10 @@ use crate::time::Time;
 
 /// A link that was up is dead after this long without a valid datagram (stock ratbond's documentation).
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// A stock peer forgets a link after this long without a message, and so must its other end. Messages count, not
+/// datagrams: its kcp-go listener makes a new session of whatever comes for one that it forgot, and acknowledges what it
+/// will never deliver.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// A link that never answered is tried anew after this long.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A link is suspect when an answer is overdue by what its round-trip times explain, at most this.
@@ -60,6 +64,9 @@ pub(super) struct Slot<L> {
     pub joined: Time,
     pub up_since: Option<Time>,
     pub last_rx: Time,
+    pub last_message: Time,
+    /// Whether the peer is a stock one, which forgets links without a word.
+    pub peer_forgets: bool,
     pub greeted: bool,
     pub hello_due: Time,
     pub traffic: Traffic,
@@ -77,6 +84,8 @@ impl<L: Link> Slot<L> {
             joined: now,
             up_since: None,
             last_rx: now,
+            last_message: now,
+            peer_forgets: false,
             greeted: false,
             hello_due: now + L::KEEPALIVE,
             traffic: Traffic::default(),
@@ -99,6 +108,9 @@ impl<L: Link> Slot<L> {
     pub fn dead_at(&self) -> Time {
         match self.state {
             LinkState::Connecting => self.joined + CONNECT_TIMEOUT,
+            LinkState::Up | LinkState::Suspect { .. } if self.peer_forgets => {
+                self.last_message + FORGOTTEN_AFTER
+            }
             // The peer says something at least each keepalive.
             LinkState::Up | LinkState::Suspect { .. } => match self.link.waiting_since() {
                 Some(since) if !self.is_quiet() => since.max(self.last_rx) + DEAD_AFTER,
