@@ -140,11 +140,11 @@ impl<L: Link> Session<L> {
         if self.role == Role::Server {
             return;
         }
-        let Some(socket) = self.slots.iter().find(|slot| slot.id == winner).map(|slot| slot.route.socket)
-        else {
+        // Those that were opened together, one for each conversation of the WAN, are no twins.
+        let Some(opened) = self.slots.iter().find(|slot| slot.id == winner).map(|slot| slot.joined) else {
             return;
         };
-        let twin = |slot: &Slot<L>| slot.wan == wan && slot.route.socket != socket && !slot.is_up();
+        let twin = |slot: &Slot<L>| slot.wan == wan && slot.joined != opened && !slot.is_up();
         while let Some(position) = self.slots.iter().position(twin) {
             self.remove_slot(now, position, &DownReason::Replaced);
         }

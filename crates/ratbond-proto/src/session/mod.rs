@@ -440,7 +440,7 @@ impl<L: Link> Session<L> {
             return;
         }
         slot.greeted = true;
-        if peer == Peer::Stock {
+        if peer == Peer::Stock && self.numbered.is_none() {
             slot.peer_forgets = true;
         }
         if hello && self.role == Role::Server {
