@@ -9,7 +9,8 @@ use pair::{Pair, packet, plain_link, sequences};
 use proptest::prelude::*;
 use ratbond_netem::{Distribution, Jitter, LinkConfig, Reordering};
 use ratbond_proto::scheduler::SchedulerKind;
-use ratbond_proto::{DownReason, Event, Peer};
+use ratbond_proto::session::LinkState;
+use ratbond_proto::{DownReason, Event, Peer, Role};
 
 const FLOWS: u16 = 12;
 
@@ -81,6 +82,21 @@ fn two_links_come_up_and_both_ends_know_the_peer_is_one_of_ours() {
     for end in [&pair.client, &pair.server] {
         assert!(end.saw(|event| *event == Event::SessionUp(Peer::Ratbond)));
         assert_eq!(end.events.iter().filter(|(_, event)| matches!(event.event, Event::WanUp(_))).count(), 2);
+    }
+}
+
+#[test]
+fn all_conversations_of_a_wan_come_up() {
+    let end = |role, seed| pair::kcp(role, SchedulerKind::RoundRobin, 2, seed);
+    let links = [plain_link(), plain_link()];
+    let mut pair = Pair::new(end(Role::Client, 1), end(Role::Server, 2), &links, 1);
+    pair.connect();
+    pair.run_for(ms(5_000));
+    for end in [&pair.client, &pair.server] {
+        let sessions = end.endpoint.reports();
+        let up =
+            sessions.iter().flat_map(|session| &session.links).filter(|link| link.state == LinkState::Up);
+        assert_eq!(up.count(), 4);
     }
 }
 
