@@ -60,6 +60,23 @@ fn reordering_is_put_in_order() {
 }
 
 #[test]
+fn a_path_that_reorders_is_soon_not_taken_for_one_that_loses() {
+    // Held back for longer than the first window, a quarter of the least round trip: a few repeats are needless.
+    let reordering = Reordering { probability: 0.2, held_back_ns: ms(8) };
+    let mut pair = Pair::ours(Config::default(), LinkConfig { reordering: Some(reordering), ..link() }, 3);
+    pair.b_to_a.reconfigure(0, link()).unwrap();
+    // Less than path and queue hold: nothing is lost.
+    pair.a.kcp.set_in_flight_limit(200);
+    pair.b.kcp.set_in_flight_limit(200);
+    assert_exchange(&mut pair, 4 * COUNT);
+    let (sent, arrived) = (pair.a.kcp.stats(), pair.b.kcp.stats());
+    println!("{} duplicates, {} known of", arrived.duplicates_received, sent.spurious_retransmits);
+    assert_eq!(sent.retransmits, arrived.duplicates_received, "nothing was lost");
+    assert!((1..80).contains(&sent.retransmits), "{} needless repeats", sent.retransmits);
+    assert!(sent.spurious_retransmits > sent.retransmits / 2, "{} known of", sent.spurious_retransmits);
+}
+
+#[test]
 fn jitter_that_overtakes_is_put_in_order() {
     let jitter = Jitter { distribution: Distribution::Exponential, size_ns: ms(5), reorders: true };
     assert_exchange(&mut Pair::ours(Config::default(), LinkConfig { jitter, ..link() }, 4), COUNT);

@@ -201,6 +201,7 @@ impl Kcp {
         summary.lost = result.lost;
         self.stats.segments_acked += u64::from(round.segments);
         self.stats.bytes_acked += round.bytes;
+        self.stats.spurious_retransmits += u64::from(round.needless_repeats);
         self.stats.fast_losses += u64::from(result.lost.segments);
         self.probe.update(now, self.sender.is_window_closed());
         summary
@@ -223,7 +224,7 @@ impl Kcp {
         }
         // The ACK before the una that covers it: the una does not say which transmission arrived.
         if cmd == Cmd::Ack {
-            let taken = self.sender.on_ack(sn, ts, now, round, &mut self.stats, pool);
+            let taken = self.sender.on_ack(sn, ts, now, round, pool);
             taken.map_err(|NeverSent| InputError::NeverSent)?;
         }
         self.sender.on_una(una, now, round, pool);

@@ -63,6 +63,8 @@ pub(super) struct Delivery {
     pub first_sent: Time,
     pub last: Transmission,
     pub transmissions: u32,
+    /// It was taken for lost, and had not been sent again yet.
+    pub was_lost: bool,
     pub payload: Payload,
 }
 
@@ -211,7 +213,8 @@ impl Flight {
         unlink(&mut self.slots, list, index);
         let slot = &mut self.slots[index as usize];
         let payload = std::mem::take(&mut slot.payload);
-        if slot.state == State::InFlight {
+        let was_lost = slot.state == State::Lost;
+        if !was_lost {
             self.in_flight_bytes -= wire_bytes(&payload);
         }
         slot.state = State::Delivered;
@@ -219,6 +222,7 @@ impl Flight {
             first_sent: slot.first_sent,
             last: slot.last,
             transmissions: slot.transmissions,
+            was_lost,
             payload,
         })
     }

@@ -82,7 +82,7 @@ impl LossDetector {
         self.reordered = true;
     }
 
-    /// A repeat was needless: waits longer from now on. Once a round trip, for they come in bursts.
+    /// What was taken for lost has arrived: waits longer from now on. Once a round trip, for they come in bursts.
     pub fn on_spurious(&mut self, now: Time, rtt: &RttEstimator) {
         self.reordered = true;
         if self.units == 1 || now - self.widened_at >= rtt.srtt().unwrap_or_default() {
@@ -107,5 +107,86 @@ impl LossDetector {
         let forgotten = now - self.widened_at > srtt * FORGET_ROUNDS;
         let units = if forgotten { 1 } else { self.units };
         (min_rtt / WINDOW_PART * units).min(srtt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kcp::Config;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// One transmission a millisecond, from 0.
+    fn transmission(order: u64) -> Transmission {
+        Transmission { order, sent: Time::from_millis(order) }
+    }
+
+    /// Steady at 40 ms: the window's unit is 10 ms.
+    fn rtt() -> RttEstimator {
+        let mut rtt = RttEstimator::new(Config::default().rto);
+        rtt.on_sample(Time::ZERO, ms(40));
+        rtt
+    }
+
+    /// A detector to which these transmissions have arrived, each after 40 ms.
+    fn arrived(orders: &[u64]) -> LossDetector {
+        let mut loss = LossDetector::new(2);
+        orders.iter().for_each(|order| loss.on_arrival(&transmission(*order), ms(40)));
+        loss
+    }
+
+    fn judge(loss: &LossDetector, order: u64, now_ms: u64) -> Verdict {
+        loss.judge(&transmission(order), Time::from_millis(now_ms), &rtt())
+    }
+
+    #[test]
+    fn two_later_arrivals_in_any_order_show_a_loss() {
+        assert_eq!(judge(&arrived(&[3, 2]), 1, 43), Verdict::Lost);
+        assert_eq!(judge(&arrived(&[2, 3]), 1, 43), Verdict::Lost);
+        assert_eq!(judge(&arrived(&[0, 3]), 1, 43), Verdict::LostAt(Time::from_millis(51)));
+    }
+
+    #[test]
+    fn one_later_arrival_shows_it_after_a_while() {
+        let loss = arrived(&[2]);
+        assert_eq!(judge(&loss, 1, 50), Verdict::LostAt(Time::from_millis(51)));
+        assert_eq!(judge(&loss, 1, 51), Verdict::Lost);
+    }
+
+    #[test]
+    fn nothing_is_known_of_what_was_sent_last() {
+        assert_eq!(judge(&arrived(&[]), 1, 10_000), Verdict::Unknown);
+        assert_eq!(judge(&arrived(&[2]), 3, 10_000), Verdict::Unknown);
+    }
+
+    #[test]
+    fn on_a_path_that_reorders_time_decides() {
+        let mut loss = arrived(&[2, 3, 4, 5, 6]);
+        loss.on_reordering();
+        assert_eq!(judge(&loss, 1, 50), Verdict::LostAt(Time::from_millis(51)));
+        assert_eq!(judge(&loss, 1, 51), Verdict::Lost);
+    }
+
+    #[test]
+    fn needless_repeats_widen_the_window_up_to_a_round_trip_and_are_forgotten() {
+        let mut loss = arrived(&[2, 3]);
+        loss.on_spurious(Time::from_millis(100), &rtt());
+        assert_eq!(judge(&loss, 1, 43), Verdict::LostAt(Time::from_millis(1 + 40 + 20)));
+        loss.on_spurious(Time::from_millis(120), &rtt());
+        assert_eq!(judge(&loss, 1, 43), Verdict::LostAt(Time::from_millis(61)), "once a round trip");
+        for at in [140, 180, 220, 260] {
+            loss.on_spurious(Time::from_millis(at), &rtt());
+        }
+        assert_eq!(judge(&loss, 1, 43), Verdict::LostAt(Time::from_millis(1 + 40 + 40)));
+        let late = Transmission { order: 1, sent: Time::from_millis(901) };
+        let verdict = loss.judge(&late, Time::from_millis(901), &rtt());
+        assert_eq!(
+            verdict,
+            Verdict::LostAt(Time::from_millis(901 + 40 + 10)),
+            "forgotten after 16 round trips"
+        );
     }
 }

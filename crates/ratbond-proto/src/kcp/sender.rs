@@ -36,6 +36,8 @@ pub struct LossSummary {
 pub(super) struct Round {
     pub segments: u32,
     pub bytes: u64,
+    /// Repeats of segments of which an earlier transmission has arrived.
+    pub needless_repeats: u32,
     /// Order, send time and sn of the newest transmission that has arrived.
     newest: Option<(u64, Time, u32)>,
     /// The latest transmission that has arrived beyond a doubt, and its round trip: one that was the only one of its
@@ -158,8 +160,8 @@ impl Sender {
         while precedes(sn, una) {
             if let Some(delivery) = self.flight.deliver(sn) {
                 let rtt = now - delivery.last.sent;
-                // Of a repeated segment it is not known which transmission arrived; the last it cannot have been if
-                // that was less than a round trip ago (RFC 8985, section 6.2).
+                // Which transmission of a repeated segment arrived is not said; the last it cannot have been if that was
+                // less than a round trip ago (RFC 8985, section 6.2).
                 let is_last = delivery.transmissions == 1 || rtt >= self.rtt.min_rtt().unwrap_or_default();
                 if delivery.transmissions == 1 {
                     round.note_rtt(delivery.last.sent, now);
@@ -178,7 +180,6 @@ impl Sender {
         ts: u32,
         now: Time,
         round: &mut Round,
-        stats: &mut Stats,
         pool: &mut PacketPool,
     ) -> Result<(), NeverSent> {
         if !precedes(sn, self.flight.next_sn()) {
@@ -189,10 +190,6 @@ impl Sender {
         let is_last = ts == wire_clock(last.sent);
         if let Some(sent) = [last.sent, first_sent].into_iter().find(|sent| ts == wire_clock(*sent)) {
             round.note_rtt(sent, now);
-        }
-        if transmissions > 1 && !is_last {
-            stats.spurious_retransmits += 1;
-            self.loss.on_spurious(now, &self.rtt);
         }
         if transmissions == 1 && self.loss.newest().is_some_and(|newest| last.order < newest) {
             self.loss.on_reordering();
@@ -215,6 +212,11 @@ impl Sender {
         round.segments += 1;
         round.bytes += delivery.bytes();
         self.rate.on_delivered(now, delivery.bytes());
+        let is_needless = delivery.transmissions > 1 && !is_last;
+        round.needless_repeats += u32::from(is_needless);
+        if is_needless || delivery.was_lost {
+            self.loss.on_spurious(now, &self.rtt);
+        }
         if is_last {
             self.loss.on_arrival(&delivery.last, now - sent);
             if round.newest.is_none_or(|(newest, ..)| order > newest) {
