@@ -2,9 +2,9 @@
 //!
 //! | phase | pace | window | ends |
 //! |---|---|---|---|
-//! | start-up | x 2.77 | x 2 | the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
+//! | start-up | x 2.77 | x 2 | with a backlog: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
 //! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
-//! | probe | x 1.25 | x 1.6 | after a round trip |
+//! | probe | x 1.25, more each time it found more | x 1.6 or more | after a round trip |
 //! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
 //! | hold | x 1 | x 1.4 | after 6 round trips |
 //! | look | x 0.8 | x 0.5 | two round trips; entered when the minimum round trip is 10 s old |
@@ -17,6 +17,7 @@ use crate::time::Time;
 const GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
 const HOLD_ROUNDS: u32 = 6;
+const MAX_PROBE: f64 = 2.0;
 /// A probe found more if the rate rose by at least this.
 const FOUND_MORE: f64 = 1.08;
 
@@ -32,8 +33,8 @@ pub(super) struct Gains {
 pub(super) enum Phase {
     Startup { best_rate: u64, rounds_without_growth: u32 },
     Drain { until: Time },
-    Probe { until: Time, rate_before: u64 },
-    Yield { until: Time, rate_before: u64 },
+    Probe { until: Time, rate_before: u64, streak: u8 },
+    Yield { until: Time, rate_before: u64, streak: u8 },
     Hold { until: Time },
     Look { until: Time },
 }
@@ -73,7 +74,10 @@ impl Phase {
         let (pace, window) = match self {
             Self::Startup { .. } => (2.77, 2.0),
             Self::Drain { .. } => (0.4, 1.0),
-            Self::Probe { .. } => (1.25, 1.6),
+            Self::Probe { streak, .. } => {
+                let pace = (1.25 + 0.25 * f64::from(streak)).min(MAX_PROBE);
+                (pace, pace + 0.35)
+            }
             Self::Yield { .. } => (0.75, 1.2),
             Self::Hold { .. } => (1.0, 1.4),
             Self::Look { .. } => (0.8, 0.5),
@@ -88,32 +92,33 @@ impl Phase {
                 Self::after_startup(facts, best_rate, rounds_without_growth)
             }
             Self::Drain { until } if facts.in_flight_bytes <= facts.bdp_bytes || now >= until => {
-                Self::probe(facts)
+                Self::probe(facts, 0)
             }
-            _ if facts.min_rtt_expired && !matches!(self, Self::Drain { .. } | Self::Look { .. }) => {
+            Self::Probe { .. } | Self::Yield { .. } | Self::Hold { .. } if facts.min_rtt_expired => {
                 Self::Look { until: facts.after_rounds(2) + Duration::from_millis(10) }
             }
-            Self::Probe { until, rate_before } if now >= until => {
-                Self::Yield { until: facts.after_rounds(1), rate_before }
+            Self::Probe { until, rate_before, streak } if now >= until => {
+                Self::Yield { until: facts.after_rounds(1), rate_before, streak }
             }
-            Self::Yield { until, rate_before } if now >= until => {
+            Self::Yield { until, rate_before, streak } if now >= until => {
                 if facts.rate as f64 > rate_before as f64 * FOUND_MORE && !facts.queue_stands() {
-                    Self::probe(facts)
+                    Self::probe(facts, streak.saturating_add(1))
                 } else {
                     Self::Hold { until: facts.after_rounds(HOLD_ROUNDS) }
                 }
             }
-            Self::Hold { until } | Self::Look { until } if now >= until => Self::probe(facts),
+            Self::Hold { until } | Self::Look { until } if now >= until => Self::probe(facts, 0),
             same => same,
         }
     }
 
-    fn probe(facts: &Facts) -> Self {
-        Self::Probe { until: facts.after_rounds(1), rate_before: facts.rate }
+    fn probe(facts: &Facts, streak: u8) -> Self {
+        Self::Probe { until: facts.after_rounds(1), rate_before: facts.rate, streak }
     }
 
     fn after_startup(facts: &Facts, best_rate: u64, rounds_without_growth: u32) -> Self {
-        if !facts.new_round {
+        // Without a backlog neither a rate nor a round trip says how much the path could carry.
+        if !facts.new_round || facts.app_limited {
             return Self::Startup { best_rate, rounds_without_growth };
         }
         if facts.queue_stands() {
@@ -122,7 +127,7 @@ impl Phase {
         if facts.rate as f64 >= best_rate as f64 * GROWTH {
             return Self::Startup { best_rate: facts.rate, rounds_without_growth: 0 };
         }
-        let rounds_without_growth = rounds_without_growth + u32::from(!facts.app_limited);
+        let rounds_without_growth = rounds_without_growth + 1;
         if rounds_without_growth >= FULL_ROUNDS {
             return Self::Drain { until: facts.after_rounds(4) };
         }

@@ -145,3 +145,24 @@ fn a_rate_that_changed_is_followed_within_two_seconds() {
         assert!(link.worst_queue < Duration::from_millis(60), "rate times {factor}: {:?}", link.worst_queue);
     }
 }
+
+/// Sparse traffic with noisy round trips must not be taken for what the path can carry.
+#[test]
+fn a_path_that_was_idle_for_long_starts_up_when_it_gets_work() {
+    let mut link = Bottleneck::new(50.0, 20, 100, 0);
+    for n in 0..200u64 {
+        link.now += Duration::from_millis(100);
+        let record = link.estimator.on_send(link.now, SEGMENT, 0);
+        link.estimator.on_app_limited(SEGMENT);
+        let sent = link.now;
+        link.now += Duration::from_millis(20 + n % 13);
+        link.estimator.on_delivered(link.now, SEGMENT);
+        let rate = link.estimator.sample(Newest { sent, record }, link.path.min_rtt());
+        let rtt = Some(link.now - sent);
+        let sample = AckSample { acked_bytes: SEGMENT, rtt, rate, ..AckSample::default() };
+        link.path.on_ack(link.now, &sample);
+    }
+    link.run(Duration::from_millis(300));
+    let used = link.run(Duration::from_millis(700));
+    assert!(used > 0.85, "{used:.3} of the rate after 300 ms of work");
+}
