@@ -50,7 +50,7 @@ class LinkSnapshot(TypedDict):
     delivery_rate_bps: float
     in_flight_segments: int
     in_flight_bytes: int
-    cwnd_segments: int
+    window_bytes: int  # that may be in flight
     queued_packets: int
     queued_bytes: int
     tx_packets: int  # IP packets given to this link

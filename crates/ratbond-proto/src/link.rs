@@ -87,8 +87,8 @@ pub struct LinkStats {
     pub in_flight_segments: u64,
     /// Bytes in flight.
     pub in_flight_bytes: u64,
-    /// Segments that may be in flight.
-    pub window_segments: u64,
+    /// Bytes that may be in flight.
+    pub window_bytes: u64,
     /// Segments sent, again or not.
     pub segments_sent: u64,
     /// Segments sent again.

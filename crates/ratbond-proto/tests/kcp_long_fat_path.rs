@@ -27,7 +27,7 @@ fn goodput_over_long_fat_path(window: u16, in_flight_limit: u32, loss: f64) -> (
     };
     let config = Config { send_window: window, receive_window: window, ..Config::default() };
     let mut pair = Pair::ours(config, link, 1);
-    pair.a.kcp.set_in_flight_limit(in_flight_limit);
+    pair.a.kcp.set_in_flight_limit(u64::from(in_flight_limit) * 1_360);
     let mut read_bytes_after = |seconds: u64, most: &mut u32| {
         let mut read_bytes = 0;
         loop {

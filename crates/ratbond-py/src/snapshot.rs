@@ -98,7 +98,7 @@ fn protocol(dict: &Bound<'_, PyDict>, link: &LinkReport) -> PyResult<()> {
     dict.set_item("delivery_rate_bps", stats.delivery_rate_bps as f64)?;
     dict.set_item("in_flight_segments", stats.in_flight_segments)?;
     dict.set_item("in_flight_bytes", stats.in_flight_bytes)?;
-    dict.set_item("cwnd_segments", stats.window_segments)?;
+    dict.set_item("window_bytes", stats.window_bytes)?;
     dict.set_item("segments_sent", stats.segments_sent)?;
     dict.set_item("retransmits", stats.retransmits)?;
     dict.set_item("fast_retransmits", stats.fast_retransmits)?;

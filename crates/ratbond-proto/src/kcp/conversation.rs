@@ -137,9 +137,10 @@ impl Kcp {
         self.waiting() < usize::from(self.config.send_window)
     }
 
-    /// Lets at most this many segments be in flight, at least one; the windows hold besides. For congestion control.
-    pub fn set_in_flight_limit(&mut self, segments: u32) {
-        self.sender.set_in_flight_limit(segments);
+    /// Sends nothing more while this many bytes are in flight, segment headers included; the windows hold besides. One
+    /// segment may always be in flight. For congestion control.
+    pub fn set_in_flight_limit(&mut self, bytes: u64) {
+        self.sender.set_in_flight_limit(bytes);
     }
 
     /// Holds PUSH segments back, or lets them go again. For pacing; ACKs and window probes are never held.

@@ -27,7 +27,8 @@ pub struct KcpLink {
     path: PathModel,
     /// Bytes found lost by a timeout; the next acknowledgement reports them.
     lost_bytes: u64,
-    window_segments: u32,
+    /// Mean size of the packets taken lately, for how many fit into what is left of a window.
+    mean_packet_bytes: u64,
     waiting_since: Option<Time>,
     /// When the pace lets go what waits for it.
     held_at: Option<Time>,
@@ -45,7 +46,7 @@ impl KcpLink {
             frames: Vec::new(),
             path: PathModel::default(),
             lost_bytes: 0,
-            window_segments: 0,
+            mean_packet_bytes: 0,
             waiting_since: None,
             held_at: None,
         };
@@ -54,9 +55,7 @@ impl KcpLink {
     }
 
     fn apply_window(&mut self) {
-        let segments = self.path.window_bytes() / self.kcp.config().mtu as u64;
-        self.window_segments = u32::try_from(segments).unwrap_or(u32::MAX);
-        self.kcp.set_in_flight_limit(self.window_segments);
+        self.kcp.set_in_flight_limit(self.path.window_bytes());
     }
 
     fn learn(&mut self, now: Time, summary: &InputSummary) {
@@ -109,13 +108,15 @@ impl Link for KcpLink {
         if stats.queued_segments > 0 || self.held_at.is_some() {
             return 0;
         }
-        let by_pace = self.path.burst_bytes().div_ceil(self.kcp.config().mtu as u64) as usize;
-        let by_path = self.window_segments.saturating_sub(stats.in_flight_segments) as usize;
+        let left =
+            self.path.window_bytes().saturating_sub(stats.in_flight_bytes).min(self.path.burst_bytes());
+        let by_path = left.div_ceil(self.mean_packet_bytes + segment::HEADER_LEN as u64) as usize;
         let by_window = usize::from(self.kcp.config().send_window).saturating_sub(self.kcp.waiting());
-        by_pace.min(by_path).min(by_window)
+        by_path.min(by_window)
     }
 
     fn send(&mut self, _now: Time, packet: Outgoing) {
+        self.mean_packet_bytes = (self.mean_packet_bytes * 7 + packet.packet.len() as u64) / 8;
         // An IP packet is never empty, nor of more than 256 segments.
         let _ = self.kcp.send(packet.packet);
     }
@@ -229,7 +230,7 @@ impl Link for KcpLink {
             loss: self.path.loss(),
             in_flight_segments: u64::from(stats.in_flight_segments),
             in_flight_bytes: stats.in_flight_bytes,
-            window_segments: u64::from(self.window_segments),
+            window_bytes: self.path.window_bytes(),
             segments_sent: stats.pushes_sent,
             retransmits: stats.retransmits,
             fast_retransmits: stats.fast_losses,

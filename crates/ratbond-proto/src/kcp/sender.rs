@@ -77,7 +77,7 @@ pub(super) struct Sender {
     remote_window: u16,
     /// The una that came with `remote_window`.
     window_una: u32,
-    in_flight_limit: u32,
+    in_flight_limit_bytes: u64,
     /// The pacer lets nothing go now.
     held: bool,
     transmissions: u64,
@@ -99,7 +99,7 @@ impl Sender {
             rate: RateEstimator::new(now),
             remote_window: INITIAL_REMOTE_WINDOW,
             window_una: config.first_sn,
-            in_flight_limit: u32::MAX,
+            in_flight_limit_bytes: u64::MAX,
             held: false,
             transmissions: 0,
             backoff: 0,
@@ -123,8 +123,12 @@ impl Sender {
         self.dead
     }
 
-    pub fn set_in_flight_limit(&mut self, segments: u32) {
-        self.in_flight_limit = segments.max(1);
+    pub fn set_in_flight_limit(&mut self, bytes: u64) {
+        self.in_flight_limit_bytes = bytes;
+    }
+
+    fn is_flight_full(&self) -> bool {
+        self.flight.in_flight_segments() > 0 && self.flight.in_flight_bytes() >= self.in_flight_limit_bytes
     }
 
     pub fn hold(&mut self, held: bool) {
@@ -302,7 +306,7 @@ impl Sender {
 
     /// Payload bytes of the segment that may be sent now: a lost one first, a new one if the windows allow it.
     pub fn next_len(&self) -> Option<usize> {
-        if self.held || self.flight.in_flight_segments() >= self.in_flight_limit {
+        if self.held || self.is_flight_full() {
             return None;
         }
         let new =
@@ -333,7 +337,7 @@ impl Sender {
 
     /// Called when nothing more can be sent: tells the rate estimator if that is not the path's doing.
     pub fn note_idle(&mut self) {
-        if !self.held && self.flight.in_flight_segments() < self.in_flight_limit {
+        if !self.held && !self.is_flight_full() {
             self.limit_rate_samples();
         }
     }

@@ -9,6 +9,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be built is a failed test")]
 
+pub mod tcp;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -206,6 +208,13 @@ impl Pair {
                 return;
             }
         }
+    }
+
+    /// One step: to the next thing that happens, at most to `end`.
+    pub fn advance(&mut self, end: Time) {
+        let next = self.next_deadline().filter(|&at| at <= end);
+        self.now = next.unwrap_or(end).max(self.now);
+        self.step();
     }
 
     fn next_deadline(&self) -> Option<Time> {
