@@ -66,8 +66,9 @@ fn a_path_that_reorders_is_soon_not_taken_for_one_that_loses() {
     let mut pair = Pair::ours(Config::default(), LinkConfig { reordering: Some(reordering), ..link() }, 3);
     pair.b_to_a.reconfigure(0, link()).unwrap();
     // Less than path and queue hold: nothing is lost.
-    pair.a.kcp.set_in_flight_limit(200 * 1_360);
-    pair.b.kcp.set_in_flight_limit(200 * 1_360);
+    let limit = 200 * (24 + kcp_support::message(0).len() as u64);
+    pair.a.kcp.set_in_flight_limit(limit);
+    pair.b.kcp.set_in_flight_limit(limit);
     assert_exchange(&mut pair, 4 * COUNT);
     let (sent, arrived) = (pair.a.kcp.stats(), pair.b.kcp.stats());
     println!("{} duplicates, {} known of", arrived.duplicates_received, sent.spurious_retransmits);
