@@ -14,6 +14,8 @@ use ratbond_proto::kcp::segment::{Cmd, Segments};
 use ratbond_proto::kcp::{Config, Kcp};
 use ratbond_proto::{PacketPool, Time};
 
+/// Header and mean payload of [`kcp_support::message`].
+const MEAN_SEGMENT_BYTES: u64 = 24 + 654;
 const COUNT: u32 = 2_000;
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -66,7 +68,7 @@ fn a_path_that_reorders_is_soon_not_taken_for_one_that_loses() {
     let mut pair = Pair::ours(Config::default(), LinkConfig { reordering: Some(reordering), ..link() }, 3);
     pair.b_to_a.reconfigure(0, link()).unwrap();
     // Less than path and queue hold: nothing is lost.
-    let limit = 200 * (24 + kcp_support::message(0).len() as u64);
+    let limit = 200 * MEAN_SEGMENT_BYTES;
     pair.a.kcp.set_in_flight_limit(limit);
     pair.b.kcp.set_in_flight_limit(limit);
     assert_exchange(&mut pair, 4 * COUNT);
@@ -239,7 +241,7 @@ fn a_pile_of_acks_that_is_lost_costs_no_data() {
 fn the_in_flight_limit_is_kept() {
     let mut pair = Pair::ours(Config::default(), LinkConfig { loss: 0.05, ..link() }, 16);
     // A segment goes while less than the limit is in flight.
-    let limit = 10 * (24 + kcp_support::message(0).len() as u64);
+    let limit = 10 * MEAN_SEGMENT_BYTES;
     pair.a.kcp.set_in_flight_limit(limit);
     for index in 0..500 {
         pair.a.send(&kcp_support::message(index));
