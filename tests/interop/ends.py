@@ -129,6 +129,7 @@ class Bond:
 
     lab: Lab
     stock: Role | None
+    _iperf_server: "subprocess.Popen[Any] | None" = None
 
     def is_up(self) -> bool:
         return pings(self.lab.client, SERVER_IPV4) and pings(self.lab.server, CLIENT_IPV4)
@@ -147,7 +148,9 @@ class Bond:
 
     def start_iperf(self, *flags: str) -> "subprocess.Popen[Any]":
         """Starts iperf3 from the client to the server through the tunnel; its report is JSON."""
-        self.lab.server.popen(
+        if self._iperf_server is not None:
+            self._iperf_server.wait(timeout=10)  # it may still listen, and then serves nobody
+        self._iperf_server = self.lab.server.popen(
             "iperf3", "-s", "-1", "-B", SERVER_IPV4, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         listening = f"src {SERVER_IPV4}:5201"
