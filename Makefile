@@ -41,7 +41,7 @@ lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
-	$(bin)/lint-imports
+	PYTHONPATH=src $(bin)/lint-imports
 	$(bin)/python scripts/check_repo.py
 
 fmt: | bootstrap-dev ## format Rust and Python
