@@ -123,6 +123,16 @@ pub trait Link: Sized {
     /// A name of the link that both ends know.
     fn key(&self) -> u32;
 
+    /// How often it says so, as much as it is used now.
+    fn keepalive(&self, _now: Time) -> Duration {
+        Self::KEEPALIVE
+    }
+
+    /// How long a new link may take to be heard of.
+    fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
     /// How many packets it takes now.
     fn room(&self, now: Time) -> usize;
 
@@ -176,6 +186,12 @@ pub trait Link: Sized {
 
     /// Since when something waits for an answer of the peer.
     fn waiting_since(&self) -> Option<Time>;
+
+    /// Whether the peer has acknowledged something since then. Anything valid that comes is an answer where the protocol
+    /// does not tell more.
+    fn has_answered_since(&self, _since: Time) -> bool {
+        true
+    }
 
     /// Whether the link has given up by itself.
     fn is_exhausted(&self) -> bool;

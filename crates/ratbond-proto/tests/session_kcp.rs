@@ -2,74 +2,15 @@
 
 mod pair;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pair::{Pair, packet, plain_link, sequences};
+use pair::traffic::{assert_complete_and_in_order, assert_nothing_lost, exchange, missing, ms, queue_drops};
+use pair::{Pair, packet, plain_link};
 use proptest::prelude::*;
 use ratbond_netem::{Distribution, Jitter, LinkConfig, Reordering};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::session::LinkState;
 use ratbond_proto::{DownReason, Event, Peer, Role};
-
-const FLOWS: u16 = 12;
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-/// Sends `count` packets of each flow both ways, a round every `gap`.
-fn exchange(pair: &mut Pair, first: u32, count: u32, gap: Duration) {
-    for sequence in first..first + count {
-        for flow in 0..FLOWS {
-            pair.client_sends(&packet(flow, sequence, 600));
-            pair.server_sends(&packet(flow, sequence, 600));
-        }
-        pair.run_for(gap);
-    }
-}
-
-fn assert_complete_and_in_order(pair: &Pair, count: u32) {
-    for end in [&pair.client, &pair.server] {
-        let flows = sequences(&end.delivered);
-        assert_eq!(flows.len(), usize::from(FLOWS));
-        for (flow, sequence) in flows {
-            assert_eq!(sequence, (0..count).collect::<Vec<_>>(), "flow {flow}");
-        }
-    }
-}
-
-/// Every packet arrived; returns how many came more than once.
-fn assert_nothing_lost(pair: &Pair, count: u32) -> usize {
-    let mut copies = 0;
-    for end in [&pair.client, &pair.server] {
-        for (flow, mut sequence) in sequences(&end.delivered) {
-            let arrived = sequence.len();
-            sequence.sort_unstable();
-            sequence.dedup();
-            copies += arrived - sequence.len();
-            assert_eq!(sequence, (0..count).collect::<Vec<_>>(), "flow {flow}");
-        }
-    }
-    copies
-}
-
-/// Packets that never arrived, over all flows.
-fn missing(pair: &Pair, count: u32) -> u64 {
-    let missing_of = |end: &pair::End| {
-        let flows = sequences(&end.delivered);
-        let arrived: usize =
-            flows.into_values().map(|flow| flow.into_iter().collect::<BTreeSet<_>>().len()).sum();
-        u64::from(count) * u64::from(FLOWS) - arrived as u64
-    };
-    missing_of(&pair.client) + missing_of(&pair.server)
-}
-
-/// What our own queues dropped, on purpose.
-fn queue_drops(pair: &Pair) -> u64 {
-    let sessions = [&pair.client, &pair.server].into_iter().flat_map(|end| end.endpoint.reports());
-    sessions.map(|session| session.stats.queues.aqm_drops + session.stats.queues.overflow_drops).sum()
-}
 
 fn lossy(loss: f64) -> LinkConfig {
     LinkConfig { loss, ..plain_link() }
@@ -89,7 +30,7 @@ fn two_links_come_up_and_both_ends_know_the_peer_is_one_of_ours() {
 fn all_conversations_of_a_wan_come_up() {
     let end = |role, seed| pair::kcp(role, SchedulerKind::RoundRobin, 2, seed);
     let links = [plain_link(), plain_link()];
-    let mut pair = Pair::new(end(Role::Client, 1), end(Role::Server, 2), &links, 1);
+    let mut pair = Pair::new(end(Role::Client, 1), Box::new(move |seed| end(Role::Server, seed)), &links, 1);
     pair.connect();
     pair.run_for(ms(5_000));
     for end in [&pair.client, &pair.server] {

@@ -10,6 +10,7 @@
 //! | [`recovery`] | the sender: what is in flight, what is lost, what acks say of the path |
 //! | [`address`] | where the peer is, and how it may move |
 //! | [`link`] | [`BondLink`](link::BondLink): one link composed of all that |
+//! | [`endpoint`] | one end of a tunnel: handshakes, joins, sessions |
 //! | [`fuzz`] | entry points for fuzzing |
 //!
 //! What spans links is beside this module: [`crate::numbering`], [`crate::resequencer`].
@@ -17,6 +18,7 @@
 pub mod ack;
 pub mod address;
 pub mod datagram;
+pub mod endpoint;
 pub mod frame;
 pub mod fuzz;
 pub mod handshake;

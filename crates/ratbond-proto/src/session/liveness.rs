@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | connecting | up | something valid came |
 //! | connecting | gone | nothing came for 3 s |
-//! | up | suspect | an answer is overdue (600 ms, or more where the RTT explains it) |
+//! | up | suspect | an answer is overdue by more than the round-trip times explain |
 //! | suspect | up | something valid came |
 //! | up, suspect | gone | silent for 10 s, 5 s without a message of a stock peer, retransmitted too often, or taken down |
 //!
@@ -14,16 +14,13 @@
 use std::time::Duration;
 
 use super::numbered::Numbered;
-use super::slot::{LinkState, Slot};
+use super::slot::{LinkState, RECONNECT_AFTER, Slot};
 use super::{Role, Session};
 use crate::event::{DownReason, Event};
-use crate::flow::Flow;
-use crate::link::{Link, Outgoing, WanId};
-use crate::queue::Queued;
+use crate::link::{Link, WanId};
 use crate::scheduler::Candidate;
 use crate::time::Time;
 
-const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// A driver that could not open a new link is asked again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -43,7 +40,7 @@ impl<L: Link> Session<L> {
             }
             if slot.state != LinkState::Connecting && slot.hello_due <= now {
                 slot.link.send_hello(now, &mut self.pool);
-                slot.hello_due = now + L::KEEPALIVE;
+                slot.hello_due = now + slot.link.keepalive(now);
             }
         }
         if let Some(numbered) = &mut self.numbered {
@@ -64,8 +61,10 @@ impl<L: Link> Session<L> {
     pub(super) fn heard(&mut self, now: Time, position: usize) {
         let slot = &mut self.slots[position];
         slot.last_rx = now;
-        if slot.is_up() {
-            return;
+        match slot.state {
+            LinkState::Up => return,
+            LinkState::Suspect { since } if !slot.link.has_answered_since(since) => return,
+            LinkState::Suspect { .. } | LinkState::Connecting => {}
         }
         let (id, wan) = (slot.id, slot.wan);
         let was_carrying = self.wan_is_up(wan);
@@ -80,6 +79,7 @@ impl<L: Link> Session<L> {
             self.events.push_back(Event::WanUp(wan));
         }
         self.retire_twins(now, id, wan);
+        self.move_what_suspects_hold(now);
         for item in std::mem::take(&mut self.parked) {
             self.enqueue(item);
         }
@@ -109,15 +109,6 @@ impl<L: Link> Session<L> {
             self.enqueue(item);
         }
         self.announce_removal(wan, connected, reason);
-    }
-
-    /// Packets without numbers go through a queue once more.
-    fn requeue(&mut self, now: Time, held: Vec<Outgoing>) {
-        for Outgoing { packet, .. } in held {
-            if let Some(flow) = Flow::of(packet.as_slice()) {
-                self.enqueue(Queued { packet, flow, since: now });
-            }
-        }
     }
 
     fn announce_removal(&mut self, wan: WanId, connected: bool, reason: &DownReason) {
@@ -177,7 +168,7 @@ impl<L: Link> Session<L> {
             return;
         }
         let mut items = Vec::new();
-        for slot in self.slots.iter_mut().filter(|slot| !slot.is_up()) {
+        for slot in self.slots.iter_mut().filter(|slot| matches!(slot.state, LinkState::Suspect { .. })) {
             items.extend(slot.queue.drain());
             slot.link.take_in_flight(now, &mut self.returned);
         }

@@ -8,6 +8,7 @@
 mod liveness;
 mod numbered;
 mod slot;
+mod succession;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -313,7 +314,7 @@ impl<L: Link> Session<L> {
     pub fn stats(&self) -> SessionStats {
         let mut stats = self.stats;
         if let Some(numbered) = &self.numbered {
-            stats.repaired_packets = numbered.repaired_packets;
+            stats.repaired_packets += numbered.repaired_packets;
             stats.resequencer = numbered.stats();
         }
         for slot in &self.slots {
@@ -404,7 +405,9 @@ impl<L: Link> Session<L> {
                     slot.traffic.rx_bytes += packet.len() as u64;
                 }
                 // A stock peer may send packets before its first HELLO.
-                self.greeted(now, id, Peer::Stock, false);
+                if !L::NUMBERED {
+                    self.greeted(now, id, Peer::Stock, false);
+                }
                 self.deliver(now, number, packet);
             }
             Received::Skip { bucket, first, count } => {

@@ -92,6 +92,12 @@ impl Numbered {
         deliveries.extend(self.released.drain(..));
     }
 
+    /// Nothing more will come: what waited for order goes as it is.
+    pub fn release(&mut self, deliveries: &mut VecDeque<Packet>) {
+        self.resequencer.reset(&mut self.released);
+        deliveries.extend(self.released.drain(..));
+    }
+
     pub fn stats(&self) -> ResequencerStats {
         self.resequencer.stats()
     }

@@ -12,10 +12,13 @@ pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// datagrams: its kcp-go listener makes a new session of whatever comes for one that it forgot, and acknowledges what it
 /// will never deliver.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
-/// A link that never answered is tried anew after this long.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A link is suspect when an answer is overdue by what its round-trip times explain, at most this.
 const MAX_SUSPECT_AFTER: Duration = Duration::from_secs(4);
+/// An answer may take this long while no round-trip time is known.
+const PATIENCE_AT_FIRST: Duration = Duration::from_secs(1);
+
+/// A client whose links are all suspect tries new ones after this long.
+pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
 /// What a link is to the bond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ pub(super) struct Slot<L> {
 
 impl<L: Link> Slot<L> {
     pub fn new(now: Time, id: LinkId, wan: WanId, route: Route, link: L, queue: QueueConfig) -> Self {
+        let hello_due = now + link.keepalive(now);
         Self {
             id,
             wan,
@@ -87,7 +91,7 @@ impl<L: Link> Slot<L> {
             last_message: now,
             peer_forgets: false,
             greeted: false,
-            hello_due: now + L::KEEPALIVE,
+            hello_due,
             traffic: Traffic::default(),
         }
     }
@@ -104,10 +108,17 @@ impl<L: Link> Slot<L> {
         self.state == LinkState::Up
     }
 
+    pub fn has_hope(&self, now: Time) -> bool {
+        match self.state {
+            LinkState::Connecting | LinkState::Up => true,
+            LinkState::Suspect { since } => now.saturating_since(since) < RECONNECT_AFTER,
+        }
+    }
+
     /// When it is dead unless something comes.
     pub fn dead_at(&self) -> Time {
         match self.state {
-            LinkState::Connecting => self.joined + CONNECT_TIMEOUT,
+            LinkState::Connecting => self.joined + self.link.connect_timeout(),
             LinkState::Up | LinkState::Suspect { .. } if self.peer_forgets => {
                 self.last_message + FORGOTTEN_AFTER
             }
@@ -125,8 +136,13 @@ impl<L: Link> Slot<L> {
             return None;
         }
         let stats: LinkStats = self.link.stats();
-        let patience = (3 * stats.srtt + 4 * stats.rttvar).clamp(L::PATIENCE, MAX_SUSPECT_AFTER);
-        Some(self.link.waiting_since()?.max(self.last_rx) + patience)
+        let patience = match stats.srtt.is_zero() {
+            true => PATIENCE_AT_FIRST.max(L::PATIENCE),
+            false => (3 * stats.srtt + 4 * stats.rttvar).clamp(L::PATIENCE, MAX_SUSPECT_AFTER),
+        };
+        let waiting = self.link.waiting_since()?;
+        // Where the protocol acknowledges at once, what else the peer says does not stand for an answer.
+        Some(if L::NUMBERED { waiting } else { waiting.max(self.last_rx) } + patience)
     }
 
     /// The next of its deadlines.

@@ -10,17 +10,24 @@
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be built is a failed test")]
 
 pub mod tcp;
+pub mod traffic;
+mod wiretap;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use ratbond_netem::{Link, LinkConfig};
+use ratbond_proto::bond::endpoint::{BondEndpointConfig, with_shared_secret};
+use ratbond_proto::bond::keys::Cipher;
+use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
 use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::link::{Route, SocketId, WanId};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Event, Role, Time};
+
+use self::wiretap::Wiretap;
 
 pub const SESSION: SessionId = SessionId(0);
 const IP_UDP_BYTES: u32 = 28;
@@ -75,12 +82,29 @@ pub struct Pair {
     pub wans: Vec<Wan>,
     sockets: BTreeMap<SocketId, usize>,
     next_socket: u32,
+    port_offset: u16,
+    /// Key phases of the sealed datagrams that arrived at the server, as bits.
+    phases: u8,
+    new_server: NewEnd,
     seed: u64,
+    wiretap: Wiretap,
 }
+
+/// Makes an end anew, from a seed.
+type NewEnd = Box<dyn Fn(u64) -> Box<dyn Endpoint>>;
 
 pub fn kcp(role: Role, scheduler: SchedulerKind, mux: usize, seed: u64) -> Box<dyn Endpoint> {
     let config = KcpEndpointConfig { role, tunnel_id: 660, scheduler, mux, secret: None, seed };
     Box::new(KcpEndpoint::new(config))
+}
+
+/// An end that speaks bond/1 with a secret of 32 times the same byte.
+pub fn bond(role: Role, scheduler: SchedulerKind, secret: u8, seed: u64) -> Box<dyn Endpoint> {
+    let mut entropy = Secret32([0; 32]);
+    entropy.0[..8].copy_from_slice(&seed.to_be_bytes());
+    let ciphers = vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
+    let config = BondEndpointConfig { tunnel_id: 660, scheduler, ciphers, seed: entropy };
+    with_shared_secret(role, &Secret32([secret; 32]), config)
 }
 
 /// 50 Mbit/s, 20 ms round trip, 100 ms of queue: the plain link of most tests.
@@ -96,16 +120,17 @@ pub fn plain_link() -> LinkConfig {
 impl Pair {
     /// Two ends that speak KCP, and a WAN for each configuration (the same both ways). Nothing is connected yet.
     pub fn kcp(scheduler: SchedulerKind, links: &[LinkConfig], seed: u64) -> Self {
-        let client = kcp(Role::Client, scheduler, 1, seed);
-        Self::new(client, kcp(Role::Server, scheduler, 1, seed + 1), links, seed)
+        let new_server = Box::new(move |seed| kcp(Role::Server, scheduler, 1, seed));
+        Self::new(kcp(Role::Client, scheduler, 1, seed), new_server, links, seed)
     }
 
-    pub fn new(
-        client: Box<dyn Endpoint>,
-        server: Box<dyn Endpoint>,
-        links: &[LinkConfig],
-        seed: u64,
-    ) -> Self {
+    /// The same with bond/1.
+    pub fn bond(scheduler: SchedulerKind, links: &[LinkConfig], seed: u64) -> Self {
+        let new_server = Box::new(move |seed| bond(Role::Server, scheduler, 7, seed));
+        Self::new(bond(Role::Client, scheduler, 7, seed), new_server, links, seed)
+    }
+
+    pub fn new(client: Box<dyn Endpoint>, new_server: NewEnd, links: &[LinkConfig], seed: u64) -> Self {
         let wan = |(index, config): (usize, &LinkConfig)| Wan {
             up: Link::new(config.clone(), seed + 100 + index as u64).unwrap(),
             down: Link::new(config.clone(), seed + 200 + index as u64).unwrap(),
@@ -113,11 +138,15 @@ impl Pair {
         Self {
             now: Time::from_millis(1_000),
             client: End::new(client),
-            server: End::new(server),
+            server: End::new(new_server(seed + 1)),
             wans: links.iter().enumerate().map(wan).collect(),
             sockets: BTreeMap::new(),
             next_socket: 0,
+            port_offset: 0,
+            phases: 0,
+            new_server,
             seed,
+            wiretap: Wiretap::default(),
         }
     }
 
@@ -155,6 +184,13 @@ impl Pair {
         self.reconfigure(index, |config| config.blackhole = on);
     }
 
+    /// Nothing arrives at the server any more.
+    pub fn blackhole_up(&mut self, index: usize) {
+        let link = &mut self.wans[index].up;
+        let config = LinkConfig { blackhole: true, ..link.config().clone() };
+        link.reconfigure(self.now.as_nanos(), config).unwrap();
+    }
+
     pub fn reconfigure(&mut self, index: usize, change: impl Fn(&mut LinkConfig)) {
         let now_ns = self.now.as_nanos();
         let wan = &mut self.wans[index];
@@ -176,7 +212,21 @@ impl Pair {
     /// A server process that starts anew and knows nothing.
     pub fn restart_server(&mut self) {
         self.seed += 7;
-        self.server = End::new(kcp(Role::Server, SchedulerKind::Consistent, 1, self.seed));
+        self.server = End::new((self.new_server)(self.seed));
+    }
+
+    /// A client process that starts anew and knows nothing.
+    pub fn restart_client(&mut self, endpoint: Box<dyn Endpoint>) {
+        self.client = End::new(endpoint);
+        self.sockets.clear();
+        for index in 0..self.wans.len() {
+            self.open(index);
+        }
+    }
+
+    /// Each of the client's sockets gets another address, as a NAT that restarts does it.
+    pub fn rebind_all(&mut self) {
+        self.port_offset += 1_000;
     }
 
     pub fn client_closes(&mut self) {
@@ -227,11 +277,16 @@ impl Pair {
         let now_ns = self.now.as_nanos();
         for index in 0..self.wans.len() {
             while let Some(mut flight) = self.wans[index].up.poll(now_ns) {
-                let route = Route {
-                    socket: SERVER_SOCKET,
-                    remote: client_address(index, flight.socket),
-                    local: None,
-                };
+                if let Some(&first @ 0x80..=0x83) = flight.bytes.first() {
+                    self.phases |= 1 << (first & 3);
+                }
+                if self.wiretap.hijacks {
+                    self.wiretap.hijacked_bytes += flight.bytes.len();
+                    let route = Route { socket: SERVER_SOCKET, remote: attacker_address(), local: None };
+                    self.server.endpoint.handle_datagram(self.now, route, &mut flight.bytes.clone());
+                }
+                let remote = client_address(index, flight.socket, self.port_offset);
+                let route = Route { socket: SERVER_SOCKET, remote, local: None };
                 self.server.endpoint.handle_datagram(self.now, route, &mut flight.bytes);
             }
             while let Some(mut flight) = self.wans[index].down.poll(now_ns) {
@@ -256,13 +311,19 @@ impl Pair {
         while let Some(route) = self.client.endpoint.poll_transmit(self.now, &mut bytes) {
             let datagram = std::mem::take(&mut bytes);
             if let Some(&index) = self.sockets.get(&route.socket) {
+                if self.wiretap.records {
+                    self.wiretap.recorded.push((index, route.socket, datagram.clone()));
+                }
                 let size = datagram.len() as u32 + IP_UDP_BYTES;
                 self.wans[index].up.send(now_ns, size, Flight { socket: route.socket, bytes: datagram });
             }
         }
         while let Some(route) = self.server.endpoint.poll_transmit(self.now, &mut bytes) {
             let datagram = std::mem::take(&mut bytes);
-            let (index, socket) = client_of(&route.remote);
+            let Some((index, socket)) = client_of(&route.remote, self.port_offset) else {
+                self.wiretap.attracted_bytes += datagram.len();
+                continue;
+            };
             let size = datagram.len() as u32 + IP_UDP_BYTES;
             self.wans[index].down.send(now_ns, size, Flight { socket, bytes: datagram });
         }
@@ -283,13 +344,19 @@ fn server_address() -> SocketAddr {
     ([203, 0, 113, 1], 12345).into()
 }
 
-fn client_address(index: usize, socket: SocketId) -> SocketAddr {
-    ([10, 1, index as u8, 2], 40_000 + socket.0 as u16).into()
+fn attacker_address() -> SocketAddr {
+    ([198, 51, 100, 66], 6_666).into()
 }
 
-fn client_of(remote: &SocketAddr) -> (usize, SocketId) {
+fn client_address(index: usize, socket: SocketId, port_offset: u16) -> SocketAddr {
+    ([10, 1, index as u8, 2], 40_000 + port_offset + socket.0 as u16).into()
+}
+
+/// Which of the client's sockets has an address; None where nobody, or somebody else, is.
+fn client_of(remote: &SocketAddr, port_offset: u16) -> Option<(usize, SocketId)> {
     let SocketAddr::V4(remote) = remote else { panic!("no such client: {remote}") };
-    (usize::from(remote.ip().octets()[2]), SocketId(u32::from(remote.port()) - 40_000))
+    let socket = remote.port().checked_sub(40_000 + port_offset)?;
+    Some((usize::from(remote.ip().octets()[2]), SocketId(u32::from(socket))))
 }
 
 /// An IPv4 packet of a numbered flow that carries its sequence number. Even flows are TCP, odd ones UDP.

@@ -6,6 +6,7 @@
 
 mod control;
 mod receive;
+mod sealed;
 mod transmit;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::control::{Control, OwnedAck};
 pub use self::receive::{Opened, Received, Rejected};
+pub use self::sealed::{Notice, SealedLink};
 
 use super::ack::AckState;
 use super::datagram::{ReceiverIndex, SEALED_OVERHEAD};

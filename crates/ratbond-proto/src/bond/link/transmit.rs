@@ -146,6 +146,13 @@ impl BondLink {
         self.transmit_alone(now, &Control::PathChallenge(token), len, out).is_some()
     }
 
+    /// Appends a datagram with a CLOSE and nothing else.
+    pub fn transmit_close(&mut self, now: Time, code: u8, reason: &str, out: &mut Vec<u8>) -> bool {
+        let len = SEALED_OVERHEAD + 3 + reason.len();
+        let frame = Control::Close { code, reason: reason.to_owned() };
+        self.transmit_alone(now, &frame, len, out).is_some()
+    }
+
     /// One frame, padded to `len` bytes of UDP payload; nothing of it is sent again.
     fn transmit_alone(&mut self, now: Time, frame: &Control, len: usize, out: &mut Vec<u8>) -> Option<u64> {
         let frames_len = len.checked_sub(SEALED_OVERHEAD).filter(|_| self.recovery.has_room())?;

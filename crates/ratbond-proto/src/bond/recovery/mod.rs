@@ -170,6 +170,12 @@ impl<C> Recovery<C> {
         Some(self.last_ack.map_or(sent, |ack| ack.max(sent)))
     }
 
+    /// When something in flight was acknowledged last.
+    #[must_use]
+    pub const fn last_ack(&self) -> Option<Time> {
+        self.last_ack
+    }
+
     /// Probes sent since the last ack.
     #[must_use]
     pub const fn probes(&self) -> u32 {

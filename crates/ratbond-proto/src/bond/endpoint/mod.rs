@@ -1,0 +1,52 @@
+//! One end of a sealed tunnel: handshakes, joins, and the sessions that come of them.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`client`] | one session: handshakes over every WAN until one is answered, then joins |
+//! | [`server`] | a session for each client, told apart by receiver index |
+//! | `sealed` | what both have: a session with its keys, its links by index, and the peer's addresses |
+//! | `refusal` | what is said of datagrams that are refused, at a bounded rate |
+
+pub mod client;
+pub mod server;
+
+mod refusal;
+mod sealed;
+
+use crate::bond::handshake::shared_psk;
+use crate::bond::handshake::{Credentials, ServerKeys};
+use crate::bond::keys::Cipher;
+use crate::bond::secret::Secret32;
+use crate::endpoint::Endpoint;
+use crate::scheduler::SchedulerKind;
+use crate::session::Role;
+
+pub use client::BondClient;
+pub use server::BondServer;
+
+/// UDP payload of the longest datagram: an inner packet of 1,400 bytes. It fits an IPv4 path of 1,458 bytes and an IPv6
+/// path of 1,478, so PPPoE and most tunnels of providers; path MTU discovery may find more.
+pub const DATAGRAM_LEN: usize = 1_430;
+
+/// What both ends are made with.
+#[derive(Clone, Debug)]
+pub struct BondEndpointConfig {
+    /// Both ends have the same; 1 to 65,525.
+    pub tunnel_id: u16,
+    /// How packets are spread.
+    pub scheduler: SchedulerKind,
+    /// AEADs that this end uses, the best first.
+    pub ciphers: Vec<Cipher>,
+    /// Fresh entropy: all random numbers come of it.
+    pub seed: Secret32,
+}
+
+/// One end where both know one 256-bit secret.
+#[must_use]
+pub fn with_shared_secret(role: Role, secret: &Secret32, config: BondEndpointConfig) -> Box<dyn Endpoint> {
+    let psk = shared_psk(secret);
+    match role {
+        Role::Client => Box::new(BondClient::new(Credentials::Shared { psk }, config)),
+        Role::Server => Box::new(BondServer::new(ServerKeys::Shared { psk }, config)),
+    }
+}
