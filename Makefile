@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: build demo test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
+.PHONY: build demo soak test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
 
 build: $(VIRTUAL_ENV)/.built ## make .venv with the command .venv/bin/ratbond and the release engine
 
@@ -51,6 +51,10 @@ fmt: | bootstrap-dev ## format Rust and Python
 
 bench: | bootstrap-run ## run the engine's benchmarks
 	cargo bench --workspace --locked
+
+SOAK_MINUTES ?= 10
+soak: build ## flap two links under load for SOAK_MINUTES and look for what breaks or leaks (root)
+	$(bin)/python bench/soak.py --minutes $(SOAK_MINUTES)
 
 FUZZ_SECONDS ?= 30
 fuzz: | bootstrap-run ## run every fuzz entry point under libFuzzer, 30 s each (FUZZ_SECONDS=N)
