@@ -116,11 +116,11 @@ class Engine:
         self,
         *,
         role: Literal["client", "server"],
-        protocol: Literal["kcp"],
+        protocol: Literal["kcp", "bond"],
         tunnel_id: int,
         scheduler: Literal["consistent", "roundrobin"],
         mux: int = 1,
-        secret: str | None = None,  # stock AES: the passphrase
+        secret: str | None = None,  # kcp: the passphrase of stock AES; bond: a key of 64 hex digits
         listen: tuple[str, int] | None = None,  # server: address, port
     ) -> None: ...
     @property

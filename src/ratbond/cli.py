@@ -78,7 +78,11 @@ Address = Annotated[
 ]
 Protocol = Annotated[
     str | None,
-    typer.Option(help="The link protocol: kcp, the stock program's.  [default: kcp]", metavar="NAME"),
+    typer.Option(
+        help="The link protocol: bond, sealed links, which need a secret; or kcp, the stock program's.  "
+        "[default: bond with a secret and without --aes, else kcp]",
+        metavar="NAME",
+    ),
 ]
 Aes = Annotated[
     bool | None,
@@ -87,7 +91,9 @@ Aes = Annotated[
 Secret = Annotated[
     str | None,
     typer.Option(
-        help="The secret; visible in `ps`: better --secret-file or RATBOND_SECRET.", metavar="SECRET"
+        help="The secret that both ends share (`ratbond keygen` makes one); visible in `ps`: better --secret-file or "
+        "RATBOND_SECRET.",
+        metavar="SECRET",
     ),
 ]
 SecretFile = Annotated[
@@ -203,6 +209,14 @@ def server(
     from ratbond.config import ServerConfig
 
     _run_tunnel(ServerConfig, flags)
+
+
+@app.command()
+def keygen() -> None:
+    """Print a new secret for both ends: put it into a file of mode 0600 and give --secret-file."""
+    from ratbond import secret
+
+    typer.echo(secret.generate())
 
 
 @app.command()

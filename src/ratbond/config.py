@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -25,10 +26,14 @@ from pydantic import (
 
 from ratbond.errors import UsageError
 from ratbond.models import HostPort, WanSpec, is_device_name
+from ratbond.secret import is_key
 
 DEFAULT_TUNNEL_IP = "10.10.10.0/30"
 DEFAULT_HTTP_LISTEN = "0.0.0.0:8091"
 TUN_MTU_KCP = 1336  # stock's; the largest packet that one KCP segment of MTU 1360 carries
+TUN_MTU_BOND = (
+    1400  # with 58 bytes around it over IPv4, 78 over IPv6, it fits PPPoE and most providers' tunnels
+)
 
 ENVIRONMENT = {"RATBOND_SECRET": "secret"}
 
@@ -131,19 +136,52 @@ class TunnelConfig(BaseModel):
             )
         if self.secret and self.secret_file:
             raise ValueError("--secret and --secret-file exclude each other: give the secret in one place")
-        has_secret = bool(self.passphrase())
+        has_secret = self.has_secret
         if self.aes and not has_secret:
             raise ValueError(
                 "--aes needs a secret: give --secret-file FILE, RATBOND_SECRET or --secret SECRET"
             )
         if self.aes and self.protocol == "bond":
             raise ValueError("--aes is the stock program's cipher: leave it out, or give --protocol kcp")
-        if self.protocol == "bond" or (has_secret and not self.aes):
+        if self.protocol == "bond" and not has_secret:
             raise ValueError(
-                "the sealed protocol is not in this version: give --aes with the secret for the stock program's cipher, "
-                "or no secret at all"
+                "--protocol bond needs a secret: make one with `ratbond keygen`, and give it to both ends with "
+                "--secret-file FILE or RATBOND_SECRET"
+            )
+        if self.protocol == "kcp" and has_secret and not self.aes:
+            raise ValueError(
+                "--protocol kcp does not use a secret without --aes: add it, or leave out --protocol for sealed links"
+            )
+        if self.sealed and self.mux > 1:
+            raise ValueError(
+                "--mux is for --protocol kcp: a sealed link is never held up by one conversation"
             )
         return self
+
+    @property
+    def sealed(self) -> bool:
+        """Whether links are sealed, which a secret is for unless the stock program's cipher was asked for."""
+        return self.protocol == "bond" or (self.protocol is None and self.has_secret and not self.aes)
+
+    @property
+    def link_protocol(self) -> Literal["kcp", "bond"]:
+        """What the links speak."""
+        return "bond" if self.sealed else "kcp"
+
+    @property
+    def tun_mtu(self) -> int:
+        """The largest IP packet that the tunnel takes."""
+        return TUN_MTU_BOND if self.sealed else TUN_MTU_KCP
+
+    @cached_property
+    def has_secret(self) -> bool:
+        """Whether there is a secret, wherever it is."""
+        return bool(self.passphrase())
+
+    @cached_property
+    def has_key(self) -> bool:
+        """Whether the secret is a whole key, not a passphrase."""
+        return is_key(self.passphrase() or "")
 
     @property
     def device(self) -> str:

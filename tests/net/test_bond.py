@@ -92,9 +92,9 @@ class Bond:
             self.lab.client, "client", f"--connect-addr={self.lab.server_ipv4}:{PORT}", *arguments
         )
 
-    def up(self) -> tuple[End, End]:
+    def up(self, *flags: str) -> tuple[End, End]:
         """Both ends, once both links are up at both, and the addresses are there."""
-        server, client = self.server(), self.client()
+        server, client = self.server(*flags), self.client(*flags)
         until(lambda: client.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, client)
         until(lambda: self.ping() and self.ping(TUNNEL_IPV6), client)
         return server, client
@@ -152,6 +152,8 @@ class UdpStream:
         self._running = True
         self.sent = 0
         self.received: set[int] = set()
+        self.doubled = 0
+        self.longest_silence_s = 0.0
         self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
         for thread in self._threads:
             thread.start()
@@ -163,9 +165,15 @@ class UdpStream:
             time.sleep(0.005)
 
     def _receive(self) -> None:
+        before_s = None
         try:
             while True:
-                self.received.add(int.from_bytes(self._receiver.recv(2048)[:4], "big"))
+                number = int.from_bytes(self._receiver.recv(2048)[:4], "big")
+                now_s = time.monotonic()
+                self.longest_silence_s = max(self.longest_silence_s, now_s - (before_s or now_s))
+                before_s = now_s
+                self.doubled += number in self.received
+                self.received.add(number)
         except TimeoutError:
             return
 

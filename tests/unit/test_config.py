@@ -60,7 +60,10 @@ def test_both_ends_make_the_same_ipv6_network_from_the_tunnel_id() -> None:
         ({"tunnel_id": 65_526}, ["--tunnel-id", "at most 65525"]),
         ({"tun_name": "a name/with all"}, ["--tun-name"]),
         ({"aes": True}, ["--aes", "--secret"]),
-        ({"secret": "x"}, ["--aes"]),
+        ({"protocol": "bond"}, ["--secret-file", "ratbond keygen"]),
+        ({"protocol": "kcp", "secret": "x"}, ["--aes", "--protocol"]),
+        ({"protocol": "bond", "secret": "x", "aes": True}, ["--aes", "--protocol kcp"]),
+        ({"secret": "x", "mux": 2}, ["--mux", "--protocol kcp"]),
         (
             {"balance_consistent": True, "balance_roundrobin": True},
             ["--balance-consistent", "--balance-roundrobin"],
@@ -146,3 +149,20 @@ def test_any_text_is_an_address_or_a_complaint_of_one_line(text: str) -> None:
 @given(st.ip_addresses().map(str), st.integers(1, 65_535))
 def test_an_address_and_port_survive_being_written(host: str, port: int) -> None:
     assert HostPort.parse(str(HostPort(host, port))) == HostPort(host, port)
+
+
+@pytest.mark.parametrize(
+    ("flags", "protocol", "mtu"),
+    [
+        ({}, "kcp", 1336),
+        ({"secret": "x"}, "bond", 1400),
+        ({"secret": "x", "protocol": "bond"}, "bond", 1400),
+        ({"secret": "x", "aes": True}, "kcp", 1336),
+        ({"secret": "x", "aes": True, "protocol": "kcp"}, "kcp", 1336),
+    ],
+)
+def test_a_secret_seals_the_links_unless_the_stock_cipher_is_asked_for(
+    flags: dict[str, object], protocol: str, mtu: int
+) -> None:
+    config = client(**flags)
+    assert (config.link_protocol, config.tun_mtu) == (protocol, mtu)

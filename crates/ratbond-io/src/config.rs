@@ -3,15 +3,21 @@
 use std::net::SocketAddr;
 
 use ratbond_proto::Role;
+use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::scheduler::SchedulerKind;
 
 /// The link protocol of a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Protocol {
     /// What stock ratbond speaks; with a secret, its AES mode.
     Kcp {
         /// The passphrase of stock's AES mode.
         secret: Option<String>,
+    },
+    /// Sealed links.
+    Bond {
+        /// What both ends know.
+        secret: Secret32,
     },
 }
 
@@ -30,6 +36,6 @@ pub struct EngineConfig {
     pub mux: usize,
     /// Where a server listens.
     pub listen: Option<SocketAddr>,
-    /// Seeds every random number of the protocol.
-    pub seed: u64,
+    /// Fresh entropy: every random number of the protocol comes of it.
+    pub seed: Secret32,
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use ratbond_proto::bond::endpoint::{BondEndpointConfig, with_shared_secret};
+use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::link::WanId;
@@ -188,7 +190,42 @@ fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
             scheduler: config.scheduler,
             mux: config.mux,
             secret,
-            seed: config.seed,
+            // Nonces of stock's cipher, which hides no more with better ones.
+            seed: u64::from_ne_bytes(std::array::from_fn(|at| config.seed.0[at])),
         })),
+        Protocol::Bond { secret } => with_shared_secret(
+            config.role,
+            &secret,
+            BondEndpointConfig {
+                tunnel_id: config.tunnel_id,
+                scheduler: config.scheduler,
+                ciphers: ciphers(),
+                seed: config.seed,
+            },
+        ),
     }
+}
+
+/// Both ciphers, the one that this CPU is faster at first.
+fn ciphers() -> Vec<Cipher> {
+    let mut ciphers = vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
+    if !has_aes_instructions() {
+        ciphers.reverse();
+    }
+    ciphers
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes_instructions() -> bool {
+    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes_instructions() -> bool {
+    false
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use ratbond_io::{EngineConfig, Protocol};
 use ratbond_proto::Role;
+use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::endpoint::SessionId;
 use ratbond_proto::link::WanId;
 use ratbond_proto::scheduler::SchedulerKind;
@@ -47,6 +48,7 @@ impl Engine {
         };
         let protocol = match protocol {
             "kcp" => Protocol::Kcp { secret },
+            "bond" => Protocol::Bond { secret: parse_secret(secret.as_deref())? },
             other => return Err(usage(format!("no such protocol: {other}"))),
         };
         if !(1..=65_525).contains(&tunnel_id) {
@@ -135,10 +137,27 @@ fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
     Ok(SocketAddr::new(parse_ip(host)?, port))
 }
 
+/// 64 hex digits: a key that was generated, or stretched from a passphrase.
+fn parse_secret(secret: Option<&str>) -> PyResult<Secret32> {
+    let digits = secret.unwrap_or_default().as_bytes();
+    let mut key = Secret32([0; 32]);
+    if digits.len() != 2 * key.0.len() {
+        return Err(usage("a sealed link needs a key of 64 hex digits"));
+    }
+    for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        let (Some(high), Some(low)) = (value(pair[0]), value(pair[1])) else {
+            return Err(usage("a key has hex digits only"));
+        };
+        *byte = (high << 4 | low) as u8;
+    }
+    Ok(key)
+}
+
 /// The one place where the engine draws true randomness: everything below is seeded from it.
-fn random_seed() -> PyResult<u64> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed)
+fn random_seed() -> PyResult<Secret32> {
+    let mut seed = Secret32([0; 32]);
+    getrandom::fill(&mut seed.0)
         .map_err(|error| usage(format!("the kernel gives no random numbers: {error}")))?;
-    Ok(u64::from_ne_bytes(seed))
+    Ok(seed)
 }

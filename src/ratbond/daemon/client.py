@@ -187,6 +187,8 @@ class Client(Generic[TunT]):
 
 def _stock_hint(config: ClientConfig) -> str:
     """What to check when nobody answers."""
+    if config.sealed:
+        return "; is it running, with the same secret and --tunnel-id, and without --aes and --protocol kcp?"
     if config.aes:
         return "; is it running, with the same --tunnel-id and --secret, and with --aes?"
     return "; is it running, with the same --tunnel-id, and without --aes? (a server with --aes needs --aes and its secret here)"

@@ -72,8 +72,8 @@ class Reporter:
             version=__version__,
             role=config.role.value,
             tunnel_id=config.tunnel_id,
-            protocol="kcp",
-            encryption="aes-cfb (not authenticated)" if config.aes else "none",
+            protocol=config.link_protocol,
+            encryption=encryption(config),
             scheduler=config.scheduler,
             mux=config.mux,
             address=_address(config),
@@ -168,8 +168,23 @@ def _link_status(session: int, link: LinkSnapshot, base: Sample, now: Sample) ->
     )
 
 
+def encryption(config: TunnelConfig) -> str:
+    """What hides and proves the traffic."""
+    if config.sealed:
+        return "sealed with AES-256-GCM or ChaCha20-Poly1305, whichever the client's CPU is faster at"
+    return "aes-cfb (not authenticated)" if config.aes else "none"
+
+
 def insecurities(config: TunnelConfig) -> tuple[str, ...]:
     """What a user should know of the chosen mode."""
+    if config.sealed:
+        return (
+            ()
+            if config.has_key
+            else (
+                "the secret is a passphrase: who records a handshake can try guesses; make a key with `ratbond keygen`",
+            )
+        )
     if config.aes:
         return (
             "stock AES hides the traffic, but proves nothing: who can send to this port can disturb the tunnel",

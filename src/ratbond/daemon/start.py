@@ -13,6 +13,7 @@ from ratbond.errors import RatbondError
 from ratbond.logs import get_logger
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.journal import Journal, state_directory
+from ratbond.secret import link_key
 
 log = get_logger(__name__)
 
@@ -33,6 +34,8 @@ async def _run(config: ClientConfig | ServerConfig) -> None:
         raise RatbondError(str(error)) from None
     for warning in insecurities(config):
         log.warning(warning)
+    if config.sealed:
+        log.info("the links are sealed: nobody without the secret can read, join or disturb them")
     daemon = (
         Client(config, engine, network, Tun)
         if config.role is Role.CLIENT
@@ -46,10 +49,16 @@ def make_engine(config: TunnelConfig) -> Engine:
     listen = config.listen_addr if isinstance(config, ServerConfig) else None
     return Engine(
         role=config.role.value,
-        protocol="kcp",
+        protocol=config.link_protocol,
         tunnel_id=config.tunnel_id,
         scheduler=config.scheduler,
         mux=config.mux,
-        secret=config.passphrase() if config.aes else None,
+        secret=_engine_secret(config),
         listen=(listen.host, listen.port) if listen else None,
     )
+
+
+def _engine_secret(config: TunnelConfig) -> str | None:
+    """The secret as the protocol takes it: a key for sealed links, a passphrase for the stock program's cipher."""
+    secret = config.passphrase()
+    return link_key(secret) if config.sealed and secret else secret

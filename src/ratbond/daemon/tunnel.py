@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ratbond.config import TUN_MTU_KCP, Host, Role, TunnelConfig
+from ratbond.config import Host, Role, TunnelConfig
 from ratbond.engine import EngineApi, EngineError, TunApi
 from ratbond.errors import RatbondError
 from ratbond.links.model import Snapshot
@@ -89,7 +89,7 @@ class Tunnel(Generic[TunT]):
         return Wanted(
             tunnel_id=config.tunnel_id,
             tun=self.device,
-            mtu=TUN_MTU_KCP,
+            mtu=config.tun_mtu,
             addresses=tunnel_addresses(
                 config.tunnel_ip, config.network6, first=takes_first_host(config, self._peer)
             )
