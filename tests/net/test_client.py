@@ -63,8 +63,9 @@ class Scene:
             await asyncio.sleep(0.01)
 
     def way_to(self, destination: str) -> str:
-        """The device that a packet would take."""
-        return self.run(f"ip route get {destination}").split(" dev ")[1].split()[0]
+        """The device that a packet would take, or "nowhere": a family may have its route a moment after the other."""
+        found = self.run(f"ip route get {destination} 2>&1 || true")
+        return found.split(" dev ")[1].split()[0] if " dev " in found else "nowhere"
 
     async def session_up(self, peer: str = "ratbond") -> None:
         await self.until(lambda: len(self.engine.links) == 2)
