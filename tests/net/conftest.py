@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pyroute2 import netns
+
+from ratbond.lab import Lab
+from tests.net.bond import Bond
 
 Shell = Callable[[str], str]
 
@@ -41,3 +45,16 @@ def inside_namespace() -> Iterator[Shell]:
     finally:
         netns.popns()
         netns.remove(name)
+
+
+@pytest.fixture
+def bond(tmp_path: Path) -> Iterator[Bond]:
+    """Two links of 50 Mbit/s and 20 ms, and whatever the test starts at their ends."""
+    with Lab.up(["50mbit,20ms", "50mbit,20ms"], name=f"bond{os.getpid()}") as lab:
+        made = Bond(lab, tmp_path)
+        yield made
+        for end in made.ends:
+            if end.process.poll() is None:
+                end.stop()
+            assert "Traceback" not in end.log
+            assert " error: " not in end.log

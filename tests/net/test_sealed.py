@@ -1,30 +1,15 @@
-"""Sealed links, both ends, over emulated WANs: two links of 50 Mbit/s and 20 ms, as in test_bond.py."""
+"""Sealed links, both ends, over emulated WANs: two links of 50 Mbit/s and 20 ms, see conftest.py."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ratbond.lab import Lab
 from ratbond.secret import generate
-from tests.net.test_bond import TUNNEL_IPV6, Bond, UdpStream, until
+from tests.net.bond import TUNNEL_IPV6, Bond, UdpStream, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
-
-
-@pytest.fixture
-def bond(tmp_path: Path) -> Iterator[Bond]:
-    with Lab.up(["50mbit,20ms", "50mbit,20ms"], name=f"seal{os.getpid()}") as lab:
-        made = Bond(lab, tmp_path)
-        yield made
-        for end in made.ends:
-            if end.process.poll() is None:
-                end.stop()
-            assert "Traceback" not in end.log
-            assert " error: " not in end.log
 
 
 def secret_file(directory: Path, secret: str) -> str:
