@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: build demo soak test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
+.PHONY: build demo need-root soak test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
 
 build: $(VIRTUAL_ENV)/.built ## make .venv with the command .venv/bin/ratbond and the release engine
 
@@ -23,8 +23,11 @@ $(VIRTUAL_ENV)/.built: $(engine_sources) | bootstrap-run
 	$(bin)/uv pip install --quiet --no-deps --no-build-isolation --reinstall-package ratbond --editable .
 	@touch $@
 
-demo: build ## bond two emulated WANs on this machine and watch it (root)
-	$(bin)/python -m ratbond.lab.demo
+demo: | need-root build ## bond two emulated WANs on this machine and watch it (root)
+	@$(bin)/python -m ratbond.lab.demo
+
+need-root:
+	@[ "$$(id -u)" = 0 ] || { echo "demo: network namespaces need root; run 'make build', then: sudo $(bin)/python -m ratbond.lab.demo" >&2; exit 1; }
 
 test: test-rust test-python ## install all it needs and run every test (as root also those in network namespaces)
 

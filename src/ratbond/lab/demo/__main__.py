@@ -59,9 +59,7 @@ def _seconds(text: str) -> int:
 
 def _check_system(name: str) -> None:
     if os.geteuid() != 0:
-        raise DemoError(
-            f"network namespaces need root; run: sudo {sys.executable} -m ratbond.lab.demo"
-        )
+        raise DemoError(f"network namespaces need root; run: sudo {sys.executable} -m ratbond.lab.demo")
     missing = [command for command in ("ip", "ethtool", "iperf3", "ping") if not shutil.which(command)]
     if missing:
         raise DemoError(f"needs {', '.join(missing)}; `make demo` installs all it needs")
@@ -84,7 +82,7 @@ def _claim(name: str) -> None:
 def _run(options: argparse.Namespace) -> None:
     console = Console(highlight=False, force_terminal=False if options.plain else None)
     picture = Picture(Scene(acts.link_views()), console)
-    timing = acts.Timing(download=options.seconds)
+    timing = acts.Timing.of(options.seconds)
     try:
         try:
             with picture:

@@ -33,18 +33,23 @@ _STRAGGLE_S = 15.0  # and with whatever should have ended
 class Timing:
     """How long things last, in seconds."""
 
-    download: int = 5  # each one that is measured
-    alone: float = 1.0  # the call, before the downloads begin
-    before: float = 3.0  # the downloads, before the link is pulled
-    down: float = 5.0
-    after: float = 5.0
+    download: int  # each one that is measured
+    alone: float  # the call, before the downloads begin
+    before: float  # the downloads, before the link is pulled
+    down: float
+    after: float
+
+    @classmethod
+    def of(cls, download: int) -> Timing:
+        """Fit the rest to the length of a download: 5 s is a demo, 1 s a test."""
+        return cls(
+            download, 1.0, before=min(3, download), down=min(5, download + 1), after=min(5, download + 2)
+        )
 
 
 def link_views() -> list[LinkView]:
     """The links as the picture shows them."""
-    return [
-        LinkView(f"wan{number}", spec, _rate_mbps(spec)) for number, spec in enumerate(LINKS, 1)
-    ]
+    return [LinkView(f"wan{number}", spec, _rate_mbps(spec)) for number, spec in enumerate(LINKS, 1)]
 
 
 def perform(name: str, picture: Picture, timing: Timing) -> Report:
@@ -59,7 +64,6 @@ def perform(name: str, picture: Picture, timing: Timing) -> Report:
         lab = stack.enter_context(Lab.up(LINKS, name=name))
         meter = stack.enter_context(Meter(lab))
         picture.scene.meter = meter
-        _start_iperf3(lab.server, stack)
         alone = tuple(_measure_link(lab, link, picture, timing) for link in lab.links)
         client, up_after_s = _bond(lab, picture, stack)
         bond = _measure_bond(lab, meter, picture, timing)
@@ -79,28 +83,34 @@ def _rate_mbps(spec: str) -> float:
     return float(found[1])
 
 
-def _start_iperf3(server: Host, stack: ExitStack) -> None:
-    iperf3 = Program(server, "iperf3", "-s", "--forceflush", name="iperf3 -s")
-    stack.callback(iperf3.stop)
+def _serve_download(server: Host) -> Program:
+    """A server for one download: between two, iperf3's own is deaf for a moment that nobody is told the end of."""
+    iperf3 = Program(server, "iperf3", "-s", "-1", "--forceflush", name="iperf3 -s")
     iperf3.wait_for("Server listening", limit_s=_START_S)
+    return iperf3
 
 
-def _download(host: Host, command: tuple[str, ...], seconds: int) -> Download:
-    limit_s = seconds + download.WARM_UP_S + _STRAGGLE_S
-    return download.read(host.run(*command, check=False, timeout_s=limit_s).stdout)
+def _download(lab: Lab, command: tuple[str, ...], seconds: int) -> Download:
+    server = _serve_download(lab.server)
+    try:
+        limit_s = seconds + download.WARM_UP_S + _STRAGGLE_S
+        return download.read(lab.client.run(*command, check=False, timeout_s=limit_s).stdout)
+    finally:
+        server.stop()
 
 
 def _measure_link(lab: Lab, link: Link, picture: Picture, timing: Timing) -> Rates:
     """Plain TCP over one WAN, without ratbond."""
-    rates = []
+    rates: list[float] = []
     for flows in (1, MANY_FLOWS):
         picture.act(f"{link.name} alone, {_flows(flows)}")
         command = download.command(
             lab.server_ipv4, flows=flows, seconds=timing.download, device=link.name, source=link.ipv4
         )
-        rates.append(_download(lab.client, command, timing.download).rate_mbps)
+        rates.append(_download(lab, command, timing.download).rate_mbps)
     picture.note(f"{link.name} alone: {rates[0]:.1f} Mbit/s with 1 flow, {rates[1]:.1f} with {MANY_FLOWS}")
-    return Rates(f"{link.name} alone", LINKS[link.number - 1], *rates)
+    one, many = rates
+    return Rates(link.name, LINKS[link.number - 1], one, many)
 
 
 def _bond(lab: Lab, picture: Picture, stack: ExitStack) -> tuple[Program, float]:
@@ -118,7 +128,9 @@ def _bond(lab: Lab, picture: Picture, stack: ExitStack) -> tuple[Program, float]
     client.wait_for(rf"links_up={len(lab.links)}", limit_s=_START_S)
     while lab.client.run("ping", "-c1", "-W1", _TUNNEL_SERVER, check=False).returncode != 0:
         if time.monotonic() > began_s + _START_S:
-            raise DemoError(f"{_TUNNEL_SERVER} does not answer through the tunnel; the client said: {client.last_line}")
+            raise DemoError(
+                f"{_TUNNEL_SERVER} does not answer through the tunnel; the client said: {client.last_line}"
+            )
         time.sleep(0.05)
     return client, time.monotonic() - began_s
 
@@ -143,10 +155,10 @@ def _measure_bond(lab: Lab, meter: Meter, picture: Picture, timing: Timing) -> R
         picture.act(f"the bond, {_flows(flows)}")
         before = meter.read()
         command = download.command(_TUNNEL_SERVER, flows=flows, seconds=timing.download)
-        rates.append(_download(lab.client, command, timing.download).rate_mbps)
+        rates.append(_download(lab, command, timing.download).rate_mbps)
         carried.append(shares(before, meter.read()))
     picture.note(f"the bond: {rates[0]:.1f} Mbit/s with 1 flow, {rates[1]:.1f} with {MANY_FLOWS}")
-    return Rates("the bond", "", *rates, *carried)
+    return Rates("the bond", "", rates[0], rates[1], carried[0], carried[1])
 
 
 def _pull(
@@ -176,7 +188,7 @@ def _pull(
     picture.act(f"{link.name} is back: ip link set {link.name} up")
     restored_s = time.monotonic()
     link.interface_up()
-    joined = client.look_for(f"joined the bond link={link.name} ", since_s=restored_s, limit_s=timing.after)
+    joined = client.look_for(f"joined the bond link={link.name} ", since_s=restored_s, limit_s=_START_S)
     left = client.look_for(f"left the bond link={link.name} ", since_s=pulled_s, limit_s=0)
     time.sleep(max(0.0, timing.after - (time.monotonic() - restored_s)))
     ended_s = time.monotonic()
@@ -199,6 +211,7 @@ def _pull(
 def _start_downloads(lab: Lab, picture: Picture, timing: Timing, stack: ExitStack) -> Program:
     picture.act(f"a call, and {MANY_FLOWS} downloads")
     seconds = round(timing.before + timing.down + timing.after) + 1
+    stack.callback(_serve_download(lab.server).stop)
     command = download.command(_TUNNEL_SERVER, flows=MANY_FLOWS, seconds=seconds)
     downloads = Program(lab.client, *command, name="iperf3")
     stack.callback(downloads.stop)

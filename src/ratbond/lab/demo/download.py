@@ -40,6 +40,8 @@ def read(text: str) -> Download:
         raise DemoError(f"iperf3 said no JSON but: {text.strip()[:200] or 'nothing'}") from None
     if "error" in said:
         raise DemoError(f"iperf3: {said['error']}")
+    if not said.get("intervals"):
+        raise DemoError("iperf3 ended with no result")
     intervals = said["intervals"]
     end_s = intervals[-1]["sum"]["end"]
     late = [interval for interval in intervals if interval["sum"]["end"] > end_s - _LATELY_S]

@@ -154,6 +154,8 @@ def _draw_link(scene: Scene, number: int) -> RenderableType:
         ):
             bars = "".join(bar(rate, link.full_mbps) for rate in rates[-_HISTORY:])
             grid.add_row(
-                f"  {name:4}", f"{_mean(rates, 1.0):6.1f} Mbit/s", Text(bars.rjust(_HISTORY), colour, no_wrap=True)
+                f"  {name:4}",
+                f"{_mean(rates, 1.0):6.1f} Mbit/s",
+                Text(bars.rjust(_HISTORY), colour, no_wrap=True),
             )
     return Group(heading, grid)

@@ -129,6 +129,4 @@ class Program:
 
 def ratbond(host: Host, *arguments: str, on_line: Callable[[str], None] | None = None) -> Program:
     """Start the command ``ratbond``."""
-    return Program(
-        host, _RATBOND, *arguments, "--nosyslog", name=f"ratbond {arguments[0]}", on_line=on_line
-    )
+    return Program(host, _RATBOND, *arguments, "--nosyslog", name=f"ratbond {arguments[0]}", on_line=on_line)

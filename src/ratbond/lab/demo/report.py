@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from ratbond.lab.demo.probe import PACKETS_PER_S
+
 MANY_FLOWS = 6
+_TOO_BUSY = (
+    "The emulator itself dropped {} packets: this machine was too busy for these figures to mean anything. "
+    "Run it again when it is idle."
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def table(report: Report) -> Table:
     for row in (*report.links, report.bond):
         style = "bold" if row is report.bond else ""
         figures = (f"{row.one_flow_mbps:.1f}", f"{row.many_flows_mbps:.1f}")
-        rates.add_row(row.name, row.what, *figures, style=style)
+        name = row.name if row is report.bond else f"{row.name} alone"
+        rates.add_row(name, row.what, *figures, style=style)
     return rates
 
 
@@ -68,24 +75,21 @@ def words(report: Report) -> list[Text]:
     """The rest of it, a line each."""
     names = [row.name for row in report.links]
     pull = report.pull
+    bond = report.bond
+    one, many = (_carriers(names, shares) for shares in (bond.one_flow_shares, bond.many_flows_shares))
+    again = f", {pull.twice} came twice" if pull.twice else ""
     lines = [
-        f"over the bond: 1 flow took {_carriers(names, report.bond.one_flow_shares)}, "
-        f"{MANY_FLOWS} flows took {_carriers(names, report.bond.many_flows_shares)}",
+        f"over the bond: 1 flow took {one}, {MANY_FLOWS} flows took {many}",
         "(a flow keeps to one link, so that its packets stay in order: one flow is as fast as the link it took)",
         "",
-        f"{pull.link}, which carried the call, set down for {pull.down_s:.1f} s during {pull.flows} downloads "
-        f"and 200 UDP packets a second:",
+        f"{pull.link} carried a call of {PACKETS_PER_S} UDP packets a second; for {pull.down_s:.1f} s it was down:",
         f"  longest silence   {pull.silence_s * 1e3:.0f} ms",
-        f"  packets lost      {pull.lost} of {pull.sent:,}" + (f", {pull.twice} came twice" if pull.twice else ""),
+        f"  packets lost      {pull.lost} of {pull.sent:,}{again}",
         f"  left the bond     {_after(pull.left_after_s)}; joined again {_after(pull.joined_after_s)}",
         f"  downloads alive   {pull.alive_flows} of {pull.flows}",
     ]
     if report.emulator_dropped_packets:
-        lines += [
-            "",
-            f"The emulator itself dropped {report.emulator_dropped_packets} packets: this machine was too busy for "
-            "these figures to mean anything. Run it again when it is idle.",
-        ]
+        lines += ["", _TOO_BUSY.format(report.emulator_dropped_packets)]
     return [Text(line) for line in lines]
 
 
