@@ -160,11 +160,11 @@ impl<P: Clone> Link<P> {
     fn arrival_ns(&mut self, departure_ns: u64) -> u64 {
         let delay_ns = self.wander.delay_ns(self.config.jitter, self.config.delay_ns, departure_ns);
         let arrival_ns = departure_ns.saturating_add(delay_ns);
-        if let Some(reordering) = self.config.reordering {
-            if self.reordering.chance(reordering.probability) {
-                self.stats.reordered_packets += 1;
-                return arrival_ns.saturating_add(reordering.held_back_ns);
-            }
+        if let Some(reordering) = self.config.reordering
+            && self.reordering.chance(reordering.probability)
+        {
+            self.stats.reordered_packets += 1;
+            return arrival_ns.saturating_add(reordering.held_back_ns);
         }
         if self.config.jitter.reorders && self.config.jitter.size_ns > 0 {
             return arrival_ns;

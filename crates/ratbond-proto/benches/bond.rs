@@ -162,10 +162,10 @@ fn resequencing(c: &mut Criterion) {
                         } else {
                             reseq.receive(Time::ZERO, numbering, packet, &mut out);
                         }
-                        if late.len() > lag / 2 {
-                            if let Some((numbering, packet)) = late.pop_front() {
-                                reseq.receive(Time::ZERO, numbering, packet, &mut out);
-                            }
+                        if late.len() > lag / 2
+                            && let Some((numbering, packet)) = late.pop_front()
+                        {
+                            reseq.receive(Time::ZERO, numbering, packet, &mut out);
                         }
                         out.drain(..).for_each(|packet| pool.put(packet));
                     }

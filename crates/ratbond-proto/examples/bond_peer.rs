@@ -242,7 +242,7 @@ fn secret(hex: &str) -> Result<Secret32, Box<dyn std::error::Error>> {
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    if !hex.is_ascii() || hex.len() % 2 != 0 {
+    if !hex.is_ascii() || !hex.len().is_multiple_of(2) {
         return Err("not hex".into());
     }
     (0..hex.len()).step_by(2).map(|at| Ok(u8::from_str_radix(&hex[at..at + 2], 16)?)).collect()

@@ -58,7 +58,7 @@ impl Bottleneck {
         self.in_flight += SEGMENT;
         let wait = self.free_at.saturating_since(self.now);
         let dropped = wait > self.queue;
-        let lost = dropped || (self.loss_every > 0 && self.sent % self.loss_every == 0);
+        let lost = dropped || (self.loss_every > 0 && self.sent.is_multiple_of(self.loss_every));
         if !dropped {
             self.free_at = self.free_at.max(self.now) + Duration::from_secs_f64(SEGMENT as f64 / self.rate);
             self.worst_queue = self.worst_queue.max(wait);

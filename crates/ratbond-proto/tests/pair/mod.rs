@@ -364,7 +364,7 @@ pub fn packet(flow: u16, sequence: u32, len: usize) -> Vec<u8> {
     let mut packet = vec![0; len.max(32)];
     packet[0] = 0x45;
     packet[2..4].copy_from_slice(&(len.max(32) as u16).to_be_bytes());
-    packet[9] = if flow % 2 == 0 { 6 } else { 17 };
+    packet[9] = if flow.is_multiple_of(2) { 6 } else { 17 };
     packet[12..16].copy_from_slice(&[10, 10, (flow >> 8) as u8, flow as u8]);
     packet[16..20].copy_from_slice(&[192, 0, 2, 1]);
     packet[20..22].copy_from_slice(&(flow + 1024).to_be_bytes());

@@ -163,15 +163,14 @@ proptest! {
     fn garbage_never_panics_and_ends(bytes in prop::collection::vec(any::<u8>(), 0..200), next in any::<u64>()) {
         crate::bond::fuzz::frames(&bytes);
         for frame in Frames::new(&bytes).flatten() {
-            if let Frame::Ack { block, .. } = frame {
-                if let Some(largest) = block.largest(next) {
+            if let Frame::Ack { block, .. } = frame
+                && let Some(largest) = block.largest(next) {
                     let mut below = largest + 1;
                     for range in block.ranges(largest) {
                         prop_assert!(range.start() <= range.end() && *range.end() < below);
                         below = *range.start();
                     }
                 }
-            }
         }
     }
 }
