@@ -24,18 +24,22 @@ Message = dict[str, Any]
 
 
 async def read_snapshot() -> Snapshot:
-    """Asks the kernel for everything, once."""
+    """Asks the kernel for everything, once.
+
+    Devices come last: the kernel marks one as down or gone before it takes its routes and addresses away, so that
+    of a change between two of these dumps the cause is seen whenever an effect is.
+    """
     from pyroute2 import AsyncIPRoute
 
     async with AsyncIPRoute() as netlink:
-        devices = [device_of(m) async for m in _dump(netlink, "link")]
-        addresses = [address_of(m) async for m in _dump(netlink, "addr")]
         routes = [
             route
             for family in (socket.AF_INET, socket.AF_INET6)
             async for m in _dump(netlink, "route", family=family)
             for route in default_routes_of(m)
         ]
+        addresses = [address_of(m) async for m in _dump(netlink, "addr")]
+        devices = [device_of(m) async for m in _dump(netlink, "link")]
     return Snapshot(tuple(devices), tuple(addresses), tuple(routes))
 
 
