@@ -12,7 +12,20 @@ __version__: str
 class EngineError(Exception):
     """Something the engine or the kernel refused; the text is one line for the user."""
 
-EventKind = Literal["session_up", "session_down", "link_up", "link_suspect", "link_down", "refused", "note"]
+EventKind = Literal[
+    "session_up",
+    "session_down",
+    "link_up",
+    "link_suspect",
+    "link_down",
+    "assigned",
+    "replaced",
+    "refused",
+    "note",
+]
+
+def public_key(private_key: str) -> str:
+    """The X25519 public key of a private key; both are 64 hex digits."""
 
 @final
 class Event:
@@ -21,6 +34,8 @@ class Event:
     - ``session_up``: the first link of a session is up. ``peer`` is ``"ratbond"`` or ``"stock"``. A tun may be attached.
     - ``session_down``: the last link of a session is dead. Its tun stays attached until it is detached.
     - ``link_up`` / ``link_suspect`` / ``link_down``: a link joined, stopped answering, or left, with the reason in ``detail``.
+    - ``assigned``: the server has told this client its inner ``addresses``; before ``session_up``, and when they change.
+    - ``replaced``: another process with the same client's key has taken over; ``name`` is where it is.
     - ``refused``: a peer's datagrams were refused (wrong secret, wrong tunnel-id, ...); at most one a second per cause.
     - ``note``: anything else that belongs in the log.
     """
@@ -32,6 +47,7 @@ class Event:
     detail: str
     links_up: int
     peer: str
+    addresses: list[str]  # "10.66.0.2/30"; this end's own
     at_ns: int  # CLOCK_MONOTONIC
 
 class LinkSnapshot(TypedDict):
@@ -91,7 +107,25 @@ class SessionSnapshot(TypedDict):
     aqm_drops: int  # by the queues of all links, those that are gone included
     overflow_drops: int
     requeued_packets: int  # taken from a dead link and sent again over another
+    spoofed_drops: int  # from a named client, with a source that is not its own
+    other_client_drops: int  # from a named client to one that it may not reach
+    cap_drops_tx: int  # to a named client, beyond its cap
+    cap_drops_rx: int  # from a named client, beyond its cap
     links: list[LinkSnapshot]
+
+class NamedClient(TypedDict):
+    """A client with a key of its own, as a server knows it. Its session has the number of its tunnel-id."""
+
+    name: str
+    tunnel_id: int
+    public_key: str  # X25519, 64 hex digits
+    psk: str  # 64 hex digits
+    addresses: list[tuple[str, str, int]]  # client's, server's, prefix length; one a family
+    lan: list[tuple[str, int]]  # networks behind it: address, prefix length
+    cap_tx_bps: int | None  # to the client; None: no cap
+    cap_rx_bps: int | None  # from it
+    reaches_clients: bool  # whether it may reach others that may as well
+    revoked: bool
 
 @final
 class Tun:
@@ -121,6 +155,9 @@ class Engine:
         scheduler: Literal["consistent", "roundrobin"],
         mux: int = 1,
         secret: str | None = None,  # kcp: the passphrase of stock AES; bond: a key of 64 hex digits
+        private_key: str | None = None,  # bond with named clients: this end's X25519 key, 64 hex digits
+        server_key: str | None = None,  # a named client: the server's public key
+        psk: str | None = None,  # a named client: what it shares with the server besides
         listen: tuple[str, int] | None = None,  # server: address, port
     ) -> None: ...
     @property
@@ -137,6 +174,8 @@ class Engine:
         """Takes a link out at once: the peer is told over the others, what it held goes over the others."""
     def attach_tun(self, session: int, tun: Tun) -> None: ...
     def detach_tun(self, session: int) -> None: ...
+    def set_clients(self, clients: list[NamedClient]) -> None:
+        """Server with a private key: who may connect from now on. Who is in the list as before notices nothing; who is gone, revoked or has other keys or addresses is cut off when this returns."""
     def set_scheduler(self, scheduler: Literal["consistent", "roundrobin"]) -> None: ...
     def snapshot(self) -> list[SessionSnapshot]: ...
     def close(self) -> None:

@@ -26,6 +26,7 @@ class FakeEvent:
     links_up: int = 0
     peer: str = ""
     session: int = 0
+    addresses: list[str] = field(default_factory=list)
     at_ns: int = 0
 
 

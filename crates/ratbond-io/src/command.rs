@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
+use ratbond_proto::addressing::Assignment;
+use ratbond_proto::bond::endpoint::NamedClient;
 use ratbond_proto::endpoint::{SessionId, SessionReport};
 use ratbond_proto::link::WanId;
 use ratbond_proto::scheduler::SchedulerKind;
@@ -28,6 +30,7 @@ pub(crate) enum Command {
     RemoveWan(WanId, String),
     AttachTun(SessionId, Arc<Tun>, SyncSender<Result<(), EngineError>>),
     DetachTun(SessionId, SyncSender<()>),
+    SetClients(Vec<NamedClient>, SyncSender<()>),
     SetScheduler(SchedulerKind),
     Snapshot(SyncSender<Snapshot>),
     Close,
@@ -65,6 +68,10 @@ pub enum EngineEventKind {
     LinkSuspect,
     /// A WAN left.
     LinkDown,
+    /// Client: the server says what both ends are called inside the tunnel.
+    Assigned(Assignment),
+    /// Server: another process with the same client's key has taken over.
+    Replaced,
     /// A peer was refused.
     Refused,
     /// Something for the log.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ratbond_proto::Role;
+use ratbond_proto::bond::handshake::{Credentials, ServerKeys};
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::scheduler::SchedulerKind;
 
@@ -14,11 +15,10 @@ pub enum Protocol {
         /// The passphrase of stock's AES mode.
         secret: Option<String>,
     },
-    /// Sealed links.
-    Bond {
-        /// What both ends know.
-        secret: Secret32,
-    },
+    /// Sealed links of a client.
+    BondClient(Credentials),
+    /// Sealed links of a server.
+    BondServer(ServerKeys),
 }
 
 /// What an engine is made with.

@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use ratbond_proto::bond::endpoint::{BondEndpointConfig, with_shared_secret};
+use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient};
+use ratbond_proto::bond::handshake::ServerKeys;
 use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
@@ -26,6 +27,7 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub struct Engine {
     role: Role,
+    has_named_clients: bool,
     local_address: Option<SocketAddr>,
     commands: Sender<Command>,
     wake_worker: Arc<Waker>,
@@ -53,6 +55,7 @@ impl Engine {
         let source = CommandSource { receiver, waker: Arc::clone(&wake_worker) };
         let sink = EventSink { sender, waker: Arc::clone(&events_ready) };
         let role = config.role;
+        let has_named_clients = matches!(config.protocol, Protocol::BondServer(ServerKeys::Named { .. }));
         let worker = Worker::new(new_endpoint(config), listen, source, sink)?;
         let thread = std::thread::Builder::new()
             .name("ratbond-worker".into())
@@ -60,6 +63,7 @@ impl Engine {
             .map_err(EngineError::system("cannot start a thread"))?;
         Ok(Self {
             role,
+            has_named_clients,
             local_address,
             commands,
             wake_worker,
@@ -130,6 +134,18 @@ impl Engine {
         self.ask(|reply| Command::DetachTun(session, reply))
     }
 
+    /// Server of named clients: who may connect from now on; see [`Endpoint::set_clients`]. When this returns, who was
+    /// revoked is cut off, and the event that says so is there.
+    ///
+    /// # Errors
+    /// When this engine has no named clients, or is closed.
+    pub fn set_clients(&self, clients: Vec<NamedClient>) -> Result<(), EngineError> {
+        if !self.has_named_clients {
+            return Err(EngineError::Usage("only a server with a key of its own has a table of clients"));
+        }
+        self.ask(|reply| Command::SetClients(clients, reply))
+    }
+
     /// Packets are spread by another rule from now on.
     ///
     /// # Errors
@@ -183,6 +199,12 @@ impl Drop for Engine {
 }
 
 fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
+    let bond = BondEndpointConfig {
+        tunnel_id: config.tunnel_id,
+        scheduler: config.scheduler,
+        ciphers: ciphers(),
+        seed: config.seed.clone(),
+    };
     match config.protocol {
         Protocol::Kcp { secret } => Box::new(KcpEndpoint::new(KcpEndpointConfig {
             role: config.role,
@@ -193,16 +215,8 @@ fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
             // Nonces of stock's cipher, which hides no more with better ones.
             seed: u64::from_ne_bytes(std::array::from_fn(|at| config.seed.0[at])),
         })),
-        Protocol::Bond { secret } => with_shared_secret(
-            config.role,
-            &secret,
-            BondEndpointConfig {
-                tunnel_id: config.tunnel_id,
-                scheduler: config.scheduler,
-                ciphers: ciphers(),
-                seed: config.seed,
-            },
-        ),
+        Protocol::BondClient(credentials) => Box::new(BondClient::new(credentials, bond)),
+        Protocol::BondServer(keys) => Box::new(BondServer::new(keys, bond)),
     }
 }
 

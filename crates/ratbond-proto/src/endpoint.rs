@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use crate::bond::endpoint::NamedClient;
 use crate::event::{Event, Peer};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
@@ -29,6 +30,19 @@ pub struct EndpointEvent {
     pub wans_up: usize,
 }
 
+/// Packets that a server's rules for a client kept back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GateStats {
+    /// From the client, with a source that is not one of its addresses or networks.
+    pub spoofed_drops: u64,
+    /// From the client to another one that it may not reach.
+    pub other_client_drops: u64,
+    /// To the client, beyond its rate cap.
+    pub cap_drops_to_client: u64,
+    /// From the client, beyond its rate cap.
+    pub cap_drops_from_client: u64,
+}
+
 /// A session's figures.
 #[derive(Clone, Debug)]
 pub struct SessionReport {
@@ -40,6 +54,8 @@ pub struct SessionReport {
     pub up_since: Option<Time>,
     /// Counters.
     pub stats: SessionStats,
+    /// What a server's rules for its client kept back.
+    pub gate: GateStats,
     /// Its links.
     pub links: Vec<LinkReport>,
 }
@@ -57,6 +73,10 @@ pub trait Endpoint: Send {
 
     /// Whether a socket still has links.
     fn uses_socket(&self, socket: SocketId) -> bool;
+
+    /// A server of named clients: who may connect from now on. Sessions of clients that are in the table as before are not
+    /// touched; those of clients that are gone, revoked or have other keys end at once. Other ends have no such table.
+    fn set_clients(&mut self, _now: Time, _clients: Vec<NamedClient>) {}
 
     /// Packets are spread by another rule from now on.
     fn set_scheduler(&mut self, scheduler: SchedulerKind);

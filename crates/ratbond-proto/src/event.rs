@@ -1,5 +1,6 @@
 //! What a session and its endpoint tell the driver, besides packets and datagrams.
 
+use crate::addressing::Assignment;
 use crate::link::WanId;
 
 /// Which program the peer runs, as its first HELLO tells.
@@ -53,6 +54,10 @@ pub enum Event {
     WanDown(WanId, DownReason),
     /// A client's WAN wants a new link, on a socket of its own.
     Reconnect(WanId),
+    /// Client: what the server calls both ends inside the tunnel; told when it is new.
+    Assigned(Assignment),
+    /// Server: another process with the same client's key has taken over, while the one before still ran.
+    Replaced,
     /// A peer's datagrams were refused; in words.
     Refused(String),
 }

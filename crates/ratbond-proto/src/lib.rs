@@ -5,6 +5,7 @@
 //! deliver, events and the next deadline come out. The same inputs give the same outputs, always, so an hour of a lossy
 //! network is a test of a second. `clippy.toml` beside this crate holds it to that.
 
+pub mod addressing;
 pub mod bond;
 pub mod endpoint;
 pub mod event;

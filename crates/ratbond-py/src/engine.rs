@@ -8,11 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use ratbond_io::{EngineConfig, Protocol};
 use ratbond_proto::Role;
+use ratbond_proto::bond::handshake::{Credentials, ServerKeys, shared_psk};
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::endpoint::SessionId;
 use ratbond_proto::link::WanId;
 use ratbond_proto::scheduler::SchedulerKind;
 
+use crate::client::{NamedClient, parse_key};
 use crate::error::{refused, usage};
 use crate::event::Event;
 use crate::snapshot::{self, Facts};
@@ -29,7 +31,8 @@ pub(crate) struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, role, protocol, tunnel_id, scheduler, mux = 1, secret = None, listen = None))]
+    #[pyo3(signature = (*, role, protocol, tunnel_id, scheduler, mux = 1, secret = None, private_key = None,
+                        server_key = None, psk = None, listen = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -39,6 +42,9 @@ impl Engine {
         scheduler: &str,
         mux: usize,
         secret: Option<String>,
+        private_key: Option<&str>,
+        server_key: Option<&str>,
+        psk: Option<&str>,
         listen: Option<(String, u16)>,
     ) -> PyResult<Self> {
         let role = match role {
@@ -48,7 +54,7 @@ impl Engine {
         };
         let protocol = match protocol {
             "kcp" => Protocol::Kcp { secret },
-            "bond" => Protocol::Bond { secret: parse_secret(secret.as_deref())? },
+            "bond" => bond(role, secret.as_deref(), (private_key, server_key, psk))?,
             other => return Err(usage(format!("no such protocol: {other}"))),
         };
         if !(1..=65_525).contains(&tunnel_id) {
@@ -103,6 +109,11 @@ impl Engine {
         py.detach(|| self.engine.detach_tun(SessionId(session))).map_err(refused)
     }
 
+    fn set_clients(&self, py: Python<'_>, clients: Vec<NamedClient>) -> PyResult<()> {
+        let clients = clients.into_iter().map(NamedClient::into_engine).collect::<PyResult<_>>()?;
+        py.detach(|| self.engine.set_clients(clients)).map_err(refused)
+    }
+
     fn set_scheduler(&self, scheduler: &str) -> PyResult<()> {
         let (kind, name) = parse_scheduler(scheduler)?;
         self.engine.set_scheduler(kind).map_err(refused)?;
@@ -121,6 +132,31 @@ impl Engine {
     }
 }
 
+/// Sealed links: with keys of its own, or with the secret that both ends share.
+fn bond(
+    role: Role,
+    secret: Option<&str>,
+    (private_key, server_key, psk): (Option<&str>, Option<&str>, Option<&str>),
+) -> PyResult<Protocol> {
+    let own = private_key.map(parse_key).transpose()?;
+    Ok(match (role, own, secret) {
+        (Role::Client, Some(own), None) => Protocol::BondClient(Credentials::Named {
+            own,
+            server: parse_key(server_key.unwrap_or_default())?.0,
+            psk: parse_key(psk.unwrap_or_default())?,
+        }),
+        (Role::Server, Some(own), None) => Protocol::BondServer(ServerKeys::Named { own }),
+        (_, None, Some(secret)) => {
+            let psk = shared_psk(&parse_key(secret)?);
+            match role {
+                Role::Client => Protocol::BondClient(Credentials::Shared { psk }),
+                Role::Server => Protocol::BondServer(ServerKeys::Shared { psk }),
+            }
+        }
+        _ => return Err(usage("a sealed link needs a secret, or a private key")),
+    })
+}
+
 fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static str)> {
     match name {
         "consistent" => Ok((SchedulerKind::Consistent, "consistent")),
@@ -135,23 +171,6 @@ fn parse_ip(text: &str) -> PyResult<IpAddr> {
 
 fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
     Ok(SocketAddr::new(parse_ip(host)?, port))
-}
-
-/// 64 hex digits: a key that was generated, or stretched from a passphrase.
-fn parse_secret(secret: Option<&str>) -> PyResult<Secret32> {
-    let digits = secret.unwrap_or_default().as_bytes();
-    let mut key = Secret32([0; 32]);
-    if digits.len() != 2 * key.0.len() {
-        return Err(usage("a sealed link needs a key of 64 hex digits"));
-    }
-    for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
-        let value = |digit: u8| char::from(digit).to_digit(16);
-        let (Some(high), Some(low)) = (value(pair[0]), value(pair[1])) else {
-            return Err(usage("a key has hex digits only"));
-        };
-        *byte = (high << 4 | low) as u8;
-    }
-    Ok(key)
 }
 
 /// The one place where the engine draws true randomness: everything below is seeded from it.

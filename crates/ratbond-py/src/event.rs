@@ -14,6 +14,7 @@ pub(crate) struct Event {
     detail: String,
     links_up: usize,
     peer: &'static str,
+    addresses: Vec<String>,
     at_ns: u64,
 }
 
@@ -37,6 +38,8 @@ impl From<EngineEvent> for Event {
                 EngineEventKind::LinkUp => "link_up",
                 EngineEventKind::LinkSuspect => "link_suspect",
                 EngineEventKind::LinkDown => "link_down",
+                EngineEventKind::Assigned(_) => "assigned",
+                EngineEventKind::Replaced => "replaced",
                 EngineEventKind::Refused => "refused",
                 EngineEventKind::Note => "note",
             },
@@ -48,6 +51,12 @@ impl From<EngineEvent> for Event {
             peer: match event.kind {
                 EngineEventKind::SessionUp(peer) => peer_name(peer),
                 _ => "",
+            },
+            addresses: match event.kind {
+                EngineEventKind::Assigned(assignment) => {
+                    assignment.of_client().map(|(address, len)| format!("{address}/{len}")).collect()
+                }
+                _ => Vec::new(),
             },
             at_ns: event.at.as_nanos(),
         }

@@ -2,6 +2,7 @@
 //!
 //! Thin on purpose: it turns Python values into the engine's and back. `src/ratbond/_core.pyi` describes it.
 
+mod client;
 mod emulator;
 mod engine;
 mod error;
@@ -16,6 +17,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", module.py().get_type::<error::EngineError>())?;
+    module.add_function(wrap_pyfunction!(client::public_key_of, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<event::Event>()?;
     module.add_class::<tun::Tun>()?;

@@ -27,6 +27,11 @@ impl Worker {
                     self.detach_tun(session);
                     answer(&reply, ());
                 }
+                Command::SetClients(clients, reply) => {
+                    self.endpoint.set_clients(now, clients);
+                    self.settle(now);
+                    answer(&reply, ());
+                }
                 Command::SetScheduler(scheduler) => self.endpoint.set_scheduler(scheduler),
                 Command::Snapshot(reply) => answer(&reply, self.snapshot(now)),
                 Command::Close => {

@@ -248,6 +248,8 @@ impl Worker {
                 (EngineEventKind::LinkSuspect, Some(*wan), "an answer is overdue".into())
             }
             Event::WanDown(wan, reason) => (EngineEventKind::LinkDown, Some(*wan), reason.to_string()),
+            Event::Assigned(assignment) => (EngineEventKind::Assigned(*assignment), None, String::new()),
+            Event::Replaced => (EngineEventKind::Replaced, None, String::new()),
             Event::Refused(words) => (EngineEventKind::Refused, None, words.clone()),
             Event::Reconnect(wan) => {
                 self.stale_sockets = true;

@@ -15,7 +15,7 @@ use super::crypt::HEADER_LEN;
 use super::link::{KcpLink, link_config};
 use super::segment::{Cmd, Segments};
 use super::{Crypt, fec};
-use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
+use crate::endpoint::{Endpoint, EndpointEvent, GateStats, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
@@ -250,6 +250,7 @@ impl Endpoint for KcpEndpoint {
             peer: self.session.peer(),
             up_since: self.session.up_since(),
             stats: self.session.stats(),
+            gate: GateStats::default(),
             links: self.session.reports(),
         }]
     }

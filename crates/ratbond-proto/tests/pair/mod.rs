@@ -18,7 +18,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ratbond_netem::{Link, LinkConfig};
-use ratbond_proto::bond::endpoint::{BondEndpointConfig, with_shared_secret};
+use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer};
+use ratbond_proto::bond::handshake::{Credentials, ServerKeys, shared_psk};
 use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
@@ -100,11 +101,18 @@ pub fn kcp(role: Role, scheduler: SchedulerKind, mux: usize, seed: u64) -> Box<d
 
 /// An end that speaks bond/1 with a secret of 32 times the same byte.
 pub fn bond(role: Role, scheduler: SchedulerKind, secret: u8, seed: u64) -> Box<dyn Endpoint> {
+    let (psk, config) = (shared_psk(&Secret32([secret; 32])), bond_config(scheduler, seed));
+    match role {
+        Role::Client => Box::new(BondClient::new(Credentials::Shared { psk }, config)),
+        Role::Server => Box::new(BondServer::new(ServerKeys::Shared { psk }, config)),
+    }
+}
+
+pub fn bond_config(scheduler: SchedulerKind, seed: u64) -> BondEndpointConfig {
     let mut entropy = Secret32([0; 32]);
     entropy.0[..8].copy_from_slice(&seed.to_be_bytes());
     let ciphers = vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
-    let config = BondEndpointConfig { tunnel_id: 660, scheduler, ciphers, seed: entropy };
-    with_shared_secret(role, &Secret32([secret; 32]), config)
+    BondEndpointConfig { tunnel_id: 660, scheduler, ciphers, seed: entropy }
 }
 
 /// 50 Mbit/s, 20 ms round trip, 100 ms of queue: the plain link of most tests.

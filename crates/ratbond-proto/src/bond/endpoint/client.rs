@@ -14,11 +14,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::BondEndpointConfig;
+use super::assignment;
 use super::refusal::Refusal;
 use super::sealed::{Outbox, Sealed, Word};
+use crate::addressing::Assignment;
 use crate::bond::datagram::{Kind, ReceiverIndex};
 use crate::bond::frame::RekeyStep;
-use crate::bond::frame::tlv::{FieldWriter, field};
+use crate::bond::frame::tlv::{FieldWriter, Fields, field};
 use crate::bond::handshake::client::{ClientHandshake, Established, RETRY_FIRST, RETRY_MAX};
 use crate::bond::handshake::join::{Join, JoinVerdict};
 use crate::bond::handshake::rekey::RekeyOffer;
@@ -42,8 +44,11 @@ const TRIES_PER_JOIN: u32 = 3;
 /// After a refusal, and after a session that somebody else with the same secret has taken.
 const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 const REST_AFTER_REPLACEMENT: Duration = Duration::from_secs(10);
+const REST_AFTER_REVOCATION: Duration = Duration::from_secs(60);
 /// CLOSE: a newer session of the same client.
 const REPLACED: u8 = 1;
+/// CLOSE: the operator has revoked the client's key.
+const REVOKED: u8 = 2;
 /// CLOSE: this end stops.
 const DONE: u8 = 0;
 /// Keys are renewed after this long in use (docs/wire.md, rekeying).
@@ -77,6 +82,8 @@ pub struct BondClient {
     rest_until: Time,
     rekey_at: Option<Time>,
     offer: Option<RekeyOffer>,
+    /// What the server calls both ends inside the tunnel.
+    assigned: Assignment,
     outbox: Outbox,
     refusal: Refusal,
     events: VecDeque<EndpointEvent>,
@@ -97,6 +104,7 @@ impl BondClient {
             rest_until: Time::ZERO,
             rekey_at: None,
             offer: None,
+            assigned: Assignment::default(),
             outbox: Outbox::new(),
             refusal: Refusal::default(),
             events: VecDeque::new(),
@@ -196,7 +204,8 @@ impl BondClient {
     /// A new session takes over; the other WANs join it.
     fn establish(&mut self, now: Time, wan: WanId, established: Established) {
         let Some(approach) = self.approaches.remove(&wan) else { return };
-        let Established { master, cipher, peer, own, .. } = established;
+        let Established { master, cipher, peer, own, fields } = established;
+        self.learn_addresses(&fields);
         let fresh = Sealed::with_keys(Role::Client, self.config.scheduler, master, cipher);
         let older = std::mem::replace(&mut self.sealed, fresh);
         self.sealed.session.adopt(now, older.session);
@@ -209,6 +218,15 @@ impl BondClient {
             if let Some(approach) = self.approaches.get_mut(&wan) {
                 approach.attempt = attempt;
             }
+        }
+    }
+
+    fn learn_addresses(&mut self, fields: &[u8]) {
+        let assigned = assignment::read(Fields::parse(fields).unwrap_or(Fields::EMPTY));
+        if assigned != self.assigned {
+            self.assigned = assigned;
+            let event = Event::Assigned(assigned);
+            self.events.push_back(EndpointEvent { session: SESSION, event, remote: None, wans_up: 0 });
         }
     }
 
@@ -248,13 +266,15 @@ impl BondClient {
             // Only a client offers.
             Word::Rekey { .. } => {}
             Word::Close { code, reason } => {
-                if code == REPLACED {
-                    self.rest_until = now + REST_AFTER_REPLACEMENT;
+                match code {
+                    REPLACED => self.rest_until = now + REST_AFTER_REPLACEMENT,
+                    REVOKED => self.rest_until = now + REST_AFTER_REVOCATION,
+                    _ => {}
                 }
                 if code != DONE {
                     self.refusal.tell(now, route.remote, format!("the server ended the session: {reason}"));
                 }
-                self.sealed.end(now);
+                self.sealed.end(now, &DownReason::Peer);
             }
         }
     }
@@ -342,11 +362,9 @@ impl Endpoint for BondClient {
                 self.handle_handshake(now, route, datagram);
             }
             Ok(Kind::Request | Kind::Init | Kind::Join) => {}
-            Err(_) => self.refusal.tell(
-                now,
-                route.remote,
-                "it is no bond/1: give both ends the same --protocol and the same secret",
-            ),
+            Err(_) => {
+                self.refusal.tell(now, route.remote, "it is no bond/1: give both ends the same --protocol")
+            }
         }
         self.collect(now);
     }

@@ -4,24 +4,30 @@
 //! |---|---|
 //! | [`client`] | one session: handshakes over every WAN until one is answered, then joins |
 //! | [`server`] | a session for each client, told apart by receiver index |
+//! | [`roster`] | the server's table of clients: who may connect |
+//! | [`gate`] | what a named client may send: its own addresses, its caps |
+//! | `agenda` | which of the server's sessions wants a turn |
+//! | `assignment` | inner addresses as handshake fields |
 //! | `sealed` | what both have: a session with its keys, its links by index, and the peer's addresses |
 //! | `refusal` | what is said of datagrams that are refused, at a bounded rate |
 
 pub mod client;
+pub mod gate;
+pub mod roster;
 pub mod server;
 
+mod agenda;
+mod assignment;
 mod refusal;
 mod sealed;
 
-use crate::bond::handshake::shared_psk;
-use crate::bond::handshake::{Credentials, ServerKeys};
 use crate::bond::keys::Cipher;
 use crate::bond::secret::Secret32;
-use crate::endpoint::Endpoint;
 use crate::scheduler::SchedulerKind;
-use crate::session::Role;
 
 pub use client::BondClient;
+pub use gate::RateCaps;
+pub use roster::NamedClient;
 pub use server::BondServer;
 
 /// UDP payload of the longest datagram: an inner packet of 1,400 bytes. It fits an IPv4 path of 1,458 bytes and an IPv6
@@ -39,14 +45,4 @@ pub struct BondEndpointConfig {
     pub ciphers: Vec<Cipher>,
     /// Fresh entropy: all random numbers come of it.
     pub seed: Secret32,
-}
-
-/// One end where both know one 256-bit secret.
-#[must_use]
-pub fn with_shared_secret(role: Role, secret: &Secret32, config: BondEndpointConfig) -> Box<dyn Endpoint> {
-    let psk = shared_psk(secret);
-    match role {
-        Role::Client => Box::new(BondClient::new(Credentials::Shared { psk }, config)),
-        Role::Server => Box::new(BondServer::new(ServerKeys::Shared { psk }, config)),
-    }
 }

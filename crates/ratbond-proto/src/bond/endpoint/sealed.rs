@@ -11,7 +11,7 @@ use crate::bond::frame::RekeyStep;
 use crate::bond::handshake::join::LinkNumbers;
 use crate::bond::keys::{Cipher, Master};
 use crate::bond::link::{Control, Identity, Notice, Opened, OwnedAck, SealedLink};
-use crate::endpoint::{SessionId, SessionReport};
+use crate::endpoint::{GateStats, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{LinkId, Route, WanId};
 use crate::packet::PacketPool;
@@ -143,6 +143,7 @@ impl Sealed {
             peer: self.session.peer(),
             up_since: self.session.up_since(),
             stats: self.session.stats(),
+            gate: GateStats::default(),
             links: self.session.reports(),
         }
     }
@@ -185,12 +186,22 @@ impl Sealed {
         }
     }
 
-    /// The peer has ended the session: all links go.
-    pub fn end(&mut self, now: Time) {
+    /// The session has ended: all links go.
+    pub fn end(&mut self, now: Time, reason: &DownReason) {
         let ids: Vec<_> = self.session.links().map(|(id, ..)| id).collect();
         for id in ids {
-            self.session.remove_link(now, id, &DownReason::Peer);
+            self.session.remove_link(now, id, reason);
         }
+    }
+
+    /// The peer's address on one of the links.
+    pub fn any_remote(&self) -> Option<SocketAddr> {
+        self.session.links().map(|(.., route)| route.remote).last()
+    }
+
+    /// Forgets the ways to all links; returns their indexes.
+    pub fn take_indexes(&mut self) -> Vec<ReceiverIndex> {
+        std::mem::take(&mut self.links).into_keys().collect()
     }
 
     /// The peer's address on a WAN that an event is about.

@@ -48,6 +48,15 @@ impl Mode {
         }
     }
 
+    /// What to do about a peer that does not know what this mode asks for.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Named => "give the client the line that `ratbond client add` printed on this server",
+            Self::Shared => "give both ends the same secret",
+        }
+    }
+
     const fn from_wire(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Named),

@@ -149,7 +149,8 @@ impl ServerHandshakes {
         };
         let mut init_mac = [0; MAC_LEN];
         init_mac.copy_from_slice(message::mac_of(datagram));
-        Ok(Offer { client, noise, fields: payload.to_vec(), client_index: opening.sender, init_mac })
+        let (steer, client_index) = (opening.steer, opening.sender);
+        Ok(Offer { client, noise, fields: payload.to_vec(), steer, client_index, init_mac })
     }
 }
 
@@ -159,6 +160,7 @@ pub struct Offer {
     client: ClientId,
     noise: Noise,
     fields: Vec<u8>,
+    steer: ReceiverIndex,
     client_index: ReceiverIndex,
     init_mac: [u8; MAC_LEN],
 }
@@ -176,6 +178,12 @@ impl Offer {
     #[must_use]
     pub const fn client(&self) -> ClientId {
         self.client
+    }
+
+    /// The same in all handshakes of one process of the client.
+    #[must_use]
+    pub const fn steer(&self) -> ReceiverIndex {
+        self.steer
     }
 
     /// What it said of itself.
