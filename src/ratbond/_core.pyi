@@ -152,7 +152,7 @@ class Engine:
         role: Literal["client", "server"],
         protocol: Literal["kcp", "bond"],
         tunnel_id: int,
-        scheduler: Literal["consistent", "roundrobin"],
+        scheduler: Literal["adaptive", "consistent", "roundrobin"],
         mux: int = 1,
         secret: str | None = None,  # kcp: the passphrase of stock AES; bond: a key of 64 hex digits
         private_key: str | None = None,  # bond with named clients: this end's X25519 key, 64 hex digits
@@ -176,7 +176,7 @@ class Engine:
     def detach_tun(self, session: int) -> None: ...
     def set_clients(self, clients: list[NamedClient]) -> None:
         """Server with a private key: who may connect from now on. Who is in the list as before notices nothing; who is gone, revoked or has other keys or addresses is cut off when this returns."""
-    def set_scheduler(self, scheduler: Literal["consistent", "roundrobin"]) -> None: ...
+    def set_scheduler(self, scheduler: Literal["adaptive", "consistent", "roundrobin"]) -> None: ...
     def snapshot(self) -> list[SessionSnapshot]: ...
     def close(self) -> None:
         """Stops the threads and closes every socket and tun. Idempotent."""

@@ -100,6 +100,13 @@ SecretFile = Annotated[
     Path | None,
     typer.Option(help="A file of mode 0600 that holds the secret.", metavar="FILE", dir_okay=True),
 ]
+BalanceAdaptive = Annotated[
+    bool | None,
+    typer.Option(
+        "--balance-adaptive",
+        help="Send each packet where it arrives first, so that one download uses every link; sealed links only.",
+    ),
+]
 BalanceConsistent = Annotated[
     bool | None, typer.Option("--balance-consistent", help="Keep each flow on one link.  [the default]")
 ]
@@ -160,6 +167,7 @@ def client(
     aes: Aes = None,
     secret: Secret = None,
     secret_file: SecretFile = None,
+    balance_adaptive: BalanceAdaptive = None,
     balance_consistent: BalanceConsistent = None,
     balance_roundrobin: BalanceRoundrobin = None,
     mux: Mux = None,
@@ -195,6 +203,7 @@ def server(
     aes: Aes = None,
     secret: Secret = None,
     secret_file: SecretFile = None,
+    balance_adaptive: BalanceAdaptive = None,
     balance_consistent: BalanceConsistent = None,
     balance_roundrobin: BalanceRoundrobin = None,
     mux: Mux = None,

@@ -35,6 +35,8 @@ TUN_MTU_BOND = (
     1400  # with 58 bytes around it over IPv4, 78 over IPv6, it fits PPPoE and most providers' tunnels
 )
 
+_BALANCES = ("adaptive", "consistent", "roundrobin")
+
 ENVIRONMENT = {"RATBOND_SECRET": "secret"}
 
 
@@ -117,6 +119,7 @@ class TunnelConfig(BaseModel):
     aes: bool = False
     secret: SecretStr | None = None
     secret_file: Path | None = None
+    balance_adaptive: bool = False
     balance_consistent: bool = False
     balance_roundrobin: bool = False
     mux: int = Field(default=1, ge=1, le=11)  # convs of a tunnel: tunnel-id + 0..10
@@ -130,10 +133,10 @@ class TunnelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.balance_consistent and self.balance_roundrobin:
-            raise ValueError(
-                "--balance-consistent and --balance-roundrobin exclude each other: give one of them"
-            )
+        balances = [name for name in _BALANCES if getattr(self, f"balance_{name}")]
+        if len(balances) > 1:
+            flags = " and ".join(f"--balance-{name}" for name in balances)
+            raise ValueError(f"{flags} exclude each other: give one of them")
         if self.secret and self.secret_file:
             raise ValueError("--secret and --secret-file exclude each other: give the secret in one place")
         has_secret = self.has_secret
@@ -151,6 +154,11 @@ class TunnelConfig(BaseModel):
         if self.protocol == "kcp" and has_secret and not self.aes:
             raise ValueError(
                 "--protocol kcp does not use a secret without --aes: add it, or leave out --protocol for sealed links"
+            )
+        if self.balance_adaptive and not self.sealed:
+            raise ValueError(
+                "--balance-adaptive needs sealed links, whose packets carry numbers: make a secret with "
+                "`ratbond keygen`, and give it to both ends with --secret-file FILE, without --aes or --protocol kcp"
             )
         if self.sealed and self.mux > 1:
             raise ValueError(
@@ -189,8 +197,10 @@ class TunnelConfig(BaseModel):
         return self.tun_name if self.tun_name and self.role is Role.CLIENT else f"tun{self.tunnel_id}"
 
     @property
-    def scheduler(self) -> Literal["consistent", "roundrobin"]:
+    def scheduler(self) -> Literal["adaptive", "consistent", "roundrobin"]:
         """How packets are spread over the links."""
+        if self.balance_adaptive:
+            return "adaptive"
         return "roundrobin" if self.balance_roundrobin else "consistent"
 
     @property

@@ -9,7 +9,7 @@ from ratbond._core import Engine, EngineError, Event, Tun
 if TYPE_CHECKING:
     from ratbond._core import EventKind, LinkSnapshot, SessionSnapshot
 
-Scheduler = Literal["consistent", "roundrobin"]
+Scheduler = Literal["adaptive", "consistent", "roundrobin"]
 
 __all__ = [
     "Engine",

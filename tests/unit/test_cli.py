@@ -59,8 +59,8 @@ ISSUE_FLAGS = {
     "server": ["--listen-addr"],
     "both": [
         "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--secret",
-        "--secret-file", "--balance-consistent", "--balance-roundrobin", "--mux", "--http-listen-addr",
-        "--stats-interval", "--debug", "--trace", "--nosyslog",
+        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--mux",
+        "--http-listen-addr", "--stats-interval", "--debug", "--trace", "--nosyslog",
     ],
 }  # fmt: skip
 

@@ -68,6 +68,12 @@ def test_both_ends_make_the_same_ipv6_network_from_the_tunnel_id() -> None:
             {"balance_consistent": True, "balance_roundrobin": True},
             ["--balance-consistent", "--balance-roundrobin"],
         ),
+        (
+            {"balance_adaptive": True, "balance_consistent": True, "secret": "x"},
+            ["--balance-adaptive", "--balance-consistent"],
+        ),
+        ({"balance_adaptive": True}, ["--balance-adaptive", "ratbond keygen", "--secret-file"]),
+        ({"balance_adaptive": True, "secret": "x", "aes": True}, ["--balance-adaptive", "--aes"]),
         ({"wan": ["eth0"], "no_wan": ["eth0"]}, ["eth0", "--wan", "--no-wan"]),
         ({"wan": ["eth0@nowhere"]}, ["--wan", "nowhere"]),
         ({"wan": ["tun660"]}, ["tun660", "tunnel itself"]),

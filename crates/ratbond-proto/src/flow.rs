@@ -37,6 +37,12 @@ impl Flow {
         }
     }
 
+    /// Whether it is marked as real-time: EF (RFC 3246), voice-admit (RFC 5865) or AF4x (RFC 2597, for video calls RFC 4594).
+    #[must_use]
+    pub const fn wants_low_delay(&self) -> bool {
+        matches!(self.dscp, 34 | 36 | 38 | 44 | 46)
+    }
+
     fn of_ipv4(packet: &[u8]) -> Option<Self> {
         let header_len = usize::from(packet[0] & 0x0f) * 4;
         if header_len < 20 || packet.len() < header_len {

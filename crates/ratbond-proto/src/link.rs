@@ -103,6 +103,37 @@ pub struct LinkStats {
     pub malformed: u64,
 }
 
+/// What a link expects of a packet that it would be given now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// Its name: [`Link::key`].
+    pub key: u32,
+    /// Whether the session lets it carry packets; a link itself says yes.
+    pub usable: bool,
+    /// Whether it takes a packet.
+    pub has_room: bool,
+    /// The peer's clock at arrival less this end's at departure when nothing waited, in µs modulo 2^32: the offset of the
+    /// clocks is the same for all links of a session.
+    pub one_way_us: Option<u32>,
+    /// Least round trip.
+    pub min_rtt_us: u32,
+    /// How much later it would arrive for what is before it on this link: the pace, the queue that it has built, an
+    /// answer that is overdue.
+    pub wait_us: u32,
+    /// Capacity, in bytes a second.
+    pub rate_bytes_per_s: u64,
+    /// Fraction lost, 0 to 1.
+    pub loss: f64,
+}
+
+impl Outlook {
+    /// What of the capacity arrives.
+    #[must_use]
+    pub fn delivered_bytes_per_s(&self) -> u64 {
+        (self.rate_bytes_per_s as f64 * (1.0 - self.loss)) as u64
+    }
+}
+
 /// One link, whatever protocol it speaks. Pure: see the crate's guarantee.
 pub trait Link: Sized {
     /// Tells the peer that a link is gone; sent over the others.
@@ -136,6 +167,11 @@ pub trait Link: Sized {
     /// How many packets it takes now.
     fn room(&self, now: Time) -> usize;
 
+    /// What it expects of a packet that it would be given now. Links that do not number packets are not asked.
+    fn outlook(&self, _now: Time) -> Outlook {
+        Outlook { key: self.key(), usable: true, ..Outlook::default() }
+    }
+
     /// Takes a packet. The caller has asked [`Link::room`].
     fn send(&mut self, now: Time, packet: Outgoing);
 
@@ -166,6 +202,9 @@ pub trait Link: Sized {
 
     /// Moves onto `into` what was found lost, to be sent again over any link.
     fn take_lost(&mut self, into: &mut Vec<Outgoing>);
+
+    /// Moves onto `into` a copy of each real-time packet whose acknowledgement is overdue, to be sent over another link.
+    fn take_copies(&mut self, _now: Time, _into: &mut Vec<Outgoing>) {}
 
     /// The link does not answer: moves onto `into` all that is on its way, to be sent again over the others at once. It may
     /// arrive twice only where packets are numbered, so other links give nothing.

@@ -159,6 +159,7 @@ fn bond(
 
 fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static str)> {
     match name {
+        "adaptive" => Ok((SchedulerKind::Adaptive, "adaptive")),
         "consistent" => Ok((SchedulerKind::Consistent, "consistent")),
         "roundrobin" => Ok((SchedulerKind::RoundRobin, "roundrobin")),
         other => Err(usage(format!("no such scheduler: {other}"))),

@@ -9,6 +9,7 @@
 
 mod filter;
 mod loss;
+mod one_way;
 mod pacer;
 mod phase;
 pub mod rate;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use self::filter::{JitterMeter, RoundMax, WindowedMin};
 use self::loss::LossMeter;
+use self::one_way::OneWayMin;
 use self::pacer::Pacer;
 use self::phase::{Phase, Round};
 use self::rate::RateSample;
@@ -26,6 +28,8 @@ use crate::time::Time;
 const MSS_BYTES: u64 = 1500;
 const MIN_WINDOW_BYTES: u64 = 4 * MSS_BYTES;
 const INITIAL_WINDOW_BYTES: u64 = 32 * MSS_BYTES;
+/// After a silence.
+const RESTART_WINDOW_BYTES: u64 = 10 * MSS_BYTES;
 const RATE_WINDOW_ROUNDS: u64 = 10;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 /// A busy host may wake us this late without its showing in the delivery rate.
@@ -55,6 +59,7 @@ pub struct PathModel {
     round: Round,
     rate: RoundMax,
     min_rtt: WindowedMin,
+    one_way: OneWayMin,
     jitter: JitterMeter,
     loss: LossMeter,
     pacer: Pacer,
@@ -68,6 +73,7 @@ impl Default for PathModel {
             round: Round::default(),
             rate: RoundMax::new(RATE_WINDOW_ROUNDS),
             min_rtt: WindowedMin::new(MIN_RTT_WINDOW),
+            one_way: OneWayMin::default(),
             jitter: JitterMeter::default(),
             loss: LossMeter::default(),
             pacer: Pacer::default(),
@@ -111,6 +117,18 @@ impl PathModel {
         self.apply(sample);
     }
 
+    /// Learns how long the way there took, on the peer's clock: see [`one_way_us`](Self::one_way_us).
+    pub fn on_one_way(&mut self, now: Time, one_way_us: u32) {
+        self.one_way.update(now, one_way_us);
+    }
+
+    /// Nothing came back for long: what was known of the rate holds no more. Begins small, keeping the round trip.
+    pub fn restart(&mut self) {
+        self.phase = Phase::START;
+        self.rate = RoundMax::new(RATE_WINDOW_ROUNDS);
+        self.window_bytes = RESTART_WINDOW_BYTES;
+    }
+
     /// Whether the pace lets something go now.
     #[must_use]
     pub fn may_send(&self, now: Time) -> bool {
@@ -152,6 +170,32 @@ impl PathModel {
         self.rate.get()
     }
 
+    /// The rate to count on: until there was a backlog to measure it by, at least what the initial window makes.
+    #[must_use]
+    pub fn expected_bytes_per_s(&self) -> u64 {
+        match (self.phase, self.min_rtt.get()) {
+            (Phase::Startup { .. }, Some(rtt)) => {
+                self.rate.get().max((INITIAL_WINDOW_BYTES as f64 / rtt.as_secs_f64().max(1e-4)) as u64)
+            }
+            _ => self.rate.get(),
+        }
+    }
+
+    /// How long the queue takes to empty that is there when `outstanding_bytes` are in flight or about to be.
+    #[must_use]
+    pub fn queue_delay(&self, outstanding_bytes: u64) -> Duration {
+        let rate = self.expected_bytes_per_s();
+        let bare = (self.min_rtt.get().unwrap_or_default() + ACK_CLUMP).as_secs_f64() * rate as f64;
+        let queued = outstanding_bytes.saturating_sub(bare as u64);
+        if rate == 0 { Duration::ZERO } else { Duration::from_secs_f64(queued as f64 / rate as f64) }
+    }
+
+    /// The least of the last 10 s of the peer's clock at arrival less ours at departure, in µs modulo 2^32.
+    #[must_use]
+    pub fn one_way_us(&self) -> Option<u32> {
+        self.one_way.get()
+    }
+
     /// The smallest round-trip time of the last 10 s.
     #[must_use]
     pub fn min_rtt(&self) -> Option<Duration> {
@@ -180,12 +224,7 @@ impl PathModel {
             }
             _ => window.max(MIN_WINDOW_BYTES),
         };
-        let initial = self
-            .min_rtt
-            .get()
-            .map_or(0, |rtt| (INITIAL_WINDOW_BYTES as f64 / rtt.as_secs_f64().max(1e-4)) as u64);
-        let base = if matches!(self.phase, Phase::Startup { .. }) { rate.max(initial) } else { rate };
-        self.pacer.set_rate((base as f64 * gains.pace) as u64);
+        self.pacer.set_rate((self.expected_bytes_per_s() as f64 * gains.pace) as u64);
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::AckSample;
+use super::{AckSample, INITIAL_WINDOW_BYTES};
 use crate::time::Time;
 
 const GROWTH: f64 = 1.25;
@@ -60,6 +60,11 @@ impl Facts {
     /// Not one packet of a whole round found the queue short.
     fn queue_stands(&self) -> bool {
         self.round_rtt.is_some_and(|rtt| rtt > self.usual_rtt.mul_f64(1.25) + Duration::from_millis(5))
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.in_flight_bytes > INITIAL_WINDOW_BYTES
+            && self.in_flight_bytes > self.bdp_bytes + self.bdp_bytes / 4
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
@@ -117,12 +122,16 @@ impl Phase {
     }
 
     fn after_startup(facts: &Facts, best_rate: u64, rounds_without_growth: u32) -> Self {
-        // Without a backlog neither a rate nor a round trip says how much the path could carry.
-        if !facts.new_round || facts.app_limited {
+        if !facts.new_round {
             return Self::Startup { best_rate, rounds_without_growth };
         }
-        if facts.queue_stands() {
+        // More under way than the path holds, and a queue: it is full, whoever limited what was sent.
+        if facts.queue_stands() && (!facts.app_limited || facts.is_overfull()) {
             return Self::Drain { until: facts.after_rounds(4) };
+        }
+        // Without a backlog a rate does not say how much the path could carry.
+        if facts.app_limited {
+            return Self::Startup { best_rate, rounds_without_growth };
         }
         if facts.rate as f64 >= best_rate as f64 * GROWTH {
             return Self::Startup { best_rate: facts.rate, rounds_without_growth: 0 };

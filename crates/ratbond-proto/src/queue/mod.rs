@@ -17,6 +17,8 @@ use crate::time::Time;
 
 const BUCKETS: usize = 256;
 const QUANTUM_BYTES: i64 = 1514;
+/// What a flow that is marked for low delay may send in a row before it counts as busy.
+const MARKED_QUANTUM_BYTES: i64 = 8 * QUANTUM_BYTES;
 
 /// Limits of a [`FairQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,14 +137,14 @@ impl FairQueue {
     pub fn push(&mut self, item: Queued, pool: &mut PacketPool) {
         let index = (item.flow.queue % BUCKETS as u64) as u16;
         let bucket = &mut self.buckets[usize::from(index)];
-        let bytes = item.packet.len();
+        let (bytes, marked) = (item.packet.len(), item.flow.wants_low_delay());
         bucket.packets.push_back(item);
         bucket.bytes += bytes;
         self.bytes += bytes;
         self.packets += 1;
         if bucket.turn == Turn::Idle {
             bucket.turn = Turn::New;
-            bucket.deficit = QUANTUM_BYTES;
+            bucket.deficit = if marked { MARKED_QUANTUM_BYTES } else { QUANTUM_BYTES };
             self.new.push_back(index);
         }
         if self.bytes > self.config.limit_bytes {
@@ -150,26 +152,57 @@ impl FairQueue {
         }
     }
 
+    /// From now on CoDel accepts another standing delay, over another interval.
+    pub fn set_delays(&mut self, target: Duration, interval: Duration) {
+        (self.config.target, self.config.interval) = (target, interval);
+    }
+
     /// The next packet to send at `now`. What CoDel drops on the way is counted and given back to the pool.
     pub fn pop(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
-        loop {
-            let (index, turn) = match self.new.front() {
-                Some(&index) => (index, Turn::New),
-                None => (*self.old.front()?, Turn::Old),
-            };
+        self.pop_sparse(now, pool).or_else(|| self.pop_bulk(now, pool))
+    }
+
+    /// The next packet of a flow that just became busy.
+    pub fn pop_sparse(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
+        while let Some(&index) = self.new.front() {
             let bucket = &mut self.buckets[usize::from(index)];
             if bucket.deficit <= 0 {
                 bucket.deficit += QUANTUM_BYTES;
-                self.rotate(turn);
+                self.rotate(Turn::New);
                 continue;
             }
             match self.pop_bucket(index, now, pool) {
                 Some(item) => return Some(item),
                 // An emptied new bucket passes through the old ones once, else a flow could stay new for ever (RFC 8290 4.2).
-                None if turn == Turn::New && !self.old.is_empty() => self.rotate(turn),
-                None => self.retire(turn),
+                None if !self.old.is_empty() => self.rotate(Turn::New),
+                None => self.retire(Turn::New),
             }
         }
+        None
+    }
+
+    /// The next packet of a flow that stays busy.
+    pub fn pop_bulk(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
+        while let Some(&index) = self.old.front() {
+            let bucket = &mut self.buckets[usize::from(index)];
+            if bucket.deficit <= 0 {
+                bucket.deficit += QUANTUM_BYTES;
+                self.rotate(Turn::Old);
+                continue;
+            }
+            match self.pop_bucket(index, now, pool) {
+                Some(item) => return Some(item),
+                None => self.retire(Turn::Old),
+            }
+        }
+        None
+    }
+
+    /// Bytes that leave before the flow whose turn it is is served out, if all busy flows have as much.
+    #[must_use]
+    pub fn bulk_backlog_bytes(&self) -> usize {
+        let front = self.old.front().map_or(0, |&index| self.buckets[usize::from(index)].bytes);
+        (front * self.old.len()).min(self.bytes)
     }
 
     /// Takes everything, oldest flow turn first, each flow in order. Nothing is dropped.

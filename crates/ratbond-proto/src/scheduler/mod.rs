@@ -1,11 +1,14 @@
 //! Which link a packet takes.
 //!
-//! A scheduler is asked once for each packet, with the links that may carry it now. It keeps what state it likes; it
-//! never sees a packet's bytes, only its [`Flow`].
+//! A [`Scheduler`] is asked once for each packet when it comes, with the links that may carry it now. It keeps what state
+//! it likes; it never sees a packet's bytes, only its [`Flow`]. [`Adaptive`] is another kind: it is asked when a packet can
+//! leave.
 
+mod adaptive;
 mod consistent;
 mod round_robin;
 
+pub use adaptive::Adaptive;
 pub use consistent::Consistent;
 pub use round_robin::RoundRobin;
 
@@ -32,14 +35,17 @@ pub enum SchedulerKind {
     Consistent,
     /// Packet by packet: [`RoundRobin`].
     RoundRobin,
+    /// Each packet goes where it arrives first: [`Adaptive`]. Only for links that number their packets; on others flows are
+    /// pinned.
+    Adaptive,
 }
 
 impl SchedulerKind {
-    /// A new scheduler of this kind.
+    /// A new scheduler of this kind that chooses when a packet comes.
     #[must_use]
     pub fn build(self) -> Box<dyn Scheduler> {
         match self {
-            Self::Consistent => Box::new(Consistent),
+            Self::Consistent | Self::Adaptive => Box::new(Consistent),
             Self::RoundRobin => Box::new(RoundRobin::default()),
         }
     }

@@ -49,12 +49,31 @@ impl<L: Link> Session<L> {
             }
             numbered.repair(&mut self.returned);
             numbered.handle_timeout(now, &mut self.deliveries);
+            self.send_copies(now);
         }
         self.suspect_silent_links(now);
         while let Some((position, reason)) = self.find_dead(now) {
             self.remove_slot(now, position, &reason);
         }
         self.reconnect_when_all_are_suspect(now);
+    }
+
+    /// Second copies of overdue real-time packets go at once over the best of the other links, or not at all.
+    fn send_copies(&mut self, now: Time) {
+        for position in 0..self.slots.len() {
+            self.slots[position].link.take_copies(now, &mut self.returned);
+            if self.returned.is_empty() {
+                continue;
+            }
+            let others = self.usable.iter().copied().filter(|&other| other != position);
+            let best = others.min_by_key(|&other| self.slots[other].link.stats().srtt);
+            for copy in self.returned.drain(..) {
+                if let Some(best) = best {
+                    self.stats.copied_packets += 1;
+                    self.slots[best].link.send(now, copy);
+                }
+            }
+        }
     }
 
     /// Something valid came on a link.

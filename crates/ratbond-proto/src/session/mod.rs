@@ -1,38 +1,39 @@
 //! A tunnel between two ends, over all links between them. The same code on both ends.
 //!
-//! Packets from the tun go through a scheduler to a link's queue, from there into the link as it has room, and out as
-//! datagrams. What arrives goes the other way. A link that does not answer is *suspect* and avoided; one that is dead
+//! Packets from the tun wait in a queue, a scheduler's choice of link before or behind it ([`spread`]), go into a link as it
+//! has room, and out as datagrams ([`transmit`]). What arrives goes the other way. A link that does not answer is *suspect* and avoided; one that is dead
 //! leaves, and what it still held goes over the others (stock ratbond loses it). Packets that find no link wait,
 //! bounded, for one to come.
 
 mod liveness;
 mod numbered;
+mod report;
 mod slot;
+mod spread;
 mod succession;
+mod transmit;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use self::report::{LinkReport, SessionStats};
 pub use self::slot::{LinkState, Traffic};
+
+pub(crate) use self::numbered::is_real_time;
 
 use self::numbered::Numbered;
 use self::slot::Slot;
+use self::spread::Spread;
 use crate::event::{DownReason, Event, Peer};
-use crate::flow::Flow;
-use crate::link::{Link, LinkId, LinkStats, Outgoing, Received, Route, SocketId, WanId};
+use crate::link::{Link, LinkId, Outgoing, Received, Route, SocketId, WanId};
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
-use crate::queue::{QueueConfig, QueueStats, Queued};
-use crate::resequencer::ResequencerStats;
-use crate::scheduler::{Candidate, Scheduler, SchedulerKind};
+use crate::queue::{QueueConfig, Queued};
+use crate::scheduler::{Candidate, SchedulerKind};
 use crate::time::Time;
 
 /// How often the resequencer learns what the links have become.
 const ADAPT_EVERY: Duration = Duration::from_millis(50);
-/// Packets that wait while there is no link at all.
-const MAX_PARKED: usize = 2048;
-/// Datagrams of one link in a row, so that the driver can send them in one system call.
-const BURST_DATAGRAMS: usize = 32;
 
 /// Which end of the tunnel this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,54 +44,12 @@ pub enum Role {
     Server,
 }
 
-/// What a session counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionStats {
-    /// Packets that found no link, and no room to wait for one.
-    pub no_link_drops: u64,
-    /// Packets from the tun that were neither IPv4 nor IPv6.
-    pub not_ip_drops: u64,
-    /// Packets taken from a dead link and sent again over another. The peer may get some twice.
-    pub requeued_packets: u64,
-    /// Packets that were lost on a link and sent again, on links that number them.
-    pub repaired_packets: u64,
-    /// What came over such links and how it was put in order.
-    pub resequencer: ResequencerStats,
-    /// What the queues of all links dropped, of those that are gone as well.
-    pub queues: QueueStats,
-}
-
-/// One link's figures.
-#[derive(Clone, Debug)]
-pub struct LinkReport {
-    /// Its WAN.
-    pub wan: WanId,
-    /// Its name on both ends.
-    pub key: u32,
-    /// Where its datagrams go.
-    pub route: Route,
-    /// Whether it is alive.
-    pub state: LinkState,
-    /// When it came up.
-    pub up_since: Option<Time>,
-    /// When the last valid datagram came.
-    pub last_rx: Option<Time>,
-    /// Packets and bytes.
-    pub traffic: Traffic,
-    /// Packets and bytes that wait in its queue.
-    pub queued: (usize, usize),
-    /// What its queue dropped.
-    pub queue: QueueStats,
-    /// The protocol's figures.
-    pub stats: LinkStats,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Session<L: Link> {
     role: Role,
     queue_config: QueueConfig,
-    scheduler: Box<dyn Scheduler>,
+    spread: Spread,
     slots: Vec<Slot<L>>,
     next_link: u32,
     /// Positions in `slots` that packets may take, and the scheduler's view of them.
@@ -122,7 +81,7 @@ impl<L: Link> Session<L> {
         Self {
             role,
             queue_config,
-            scheduler: scheduler.build(),
+            spread: Spread::new(scheduler, L::NUMBERED, queue_config),
             slots: Vec::new(),
             next_link: 0,
             usable: Vec::new(),
@@ -143,11 +102,6 @@ impl<L: Link> Session<L> {
             burst: 0,
             stats: SessionStats::default(),
         }
-    }
-
-    /// Packets are spread by another rule from now on.
-    pub fn set_scheduler(&mut self, scheduler: SchedulerKind) {
-        self.scheduler = scheduler.build();
     }
 
     /// A link joins. A client says HELLO on it at once.
@@ -207,16 +161,6 @@ impl<L: Link> Session<L> {
         self.slots.iter().map(|slot| (slot.id, slot.link.key(), slot.wan, slot.route))
     }
 
-    /// A packet came from the tun.
-    pub fn handle_packet(&mut self, now: Time, bytes: &[u8]) {
-        let Some(flow) = Flow::of(bytes) else {
-            self.stats.not_ip_drops += 1;
-            return;
-        };
-        let packet = self.pool.copy_of(bytes);
-        self.enqueue(Queued { packet, flow, since: now });
-    }
-
     /// A datagram came for a link; `data` is what the protocol's outer layer left of its `wire_bytes`.
     pub fn handle_datagram(&mut self, now: Time, id: LinkId, data: &mut [u8], wire_bytes: usize) {
         let Some(position) = self.slots.iter().position(|slot| slot.id == id) else { return };
@@ -250,27 +194,6 @@ impl<L: Link> Session<L> {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return };
         slot.link.take_lost(&mut self.returned);
         numbered.repair(&mut self.returned);
-    }
-
-    /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
-    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Route> {
-        for _ in 0..=self.slots.len() {
-            if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
-                self.next_slot();
-            }
-            self.fill(now);
-            let slot = self.slots.get_mut(self.cursor)?;
-            let before = out.len();
-            let idle = slot.queue.is_empty();
-            if slot.link.poll_transmit(now, idle, out, &mut self.pool) {
-                slot.traffic.wire_tx_datagrams += 1;
-                slot.traffic.wire_tx_bytes += (out.len() - before) as u64;
-                self.burst += 1;
-                return Some(slot.route);
-            }
-            self.next_slot();
-        }
-        None
     }
 
     /// The next packet for the tun. Give it back with [`Session::recycle`].
@@ -309,59 +232,8 @@ impl<L: Link> Session<L> {
         wans.len()
     }
 
-    /// What it counted.
-    #[must_use]
-    pub fn stats(&self) -> SessionStats {
-        let mut stats = self.stats;
-        if let Some(numbered) = &self.numbered {
-            stats.repaired_packets += numbered.repaired_packets;
-            stats.resequencer = numbered.stats();
-        }
-        for slot in &self.slots {
-            stats.queues += slot.queue.stats();
-        }
-        stats
-    }
-
-    /// Every link's figures.
-    #[must_use]
-    pub fn reports(&self) -> Vec<LinkReport> {
-        self.slots.iter().map(Slot::report).collect()
-    }
-
     fn says_farewell(&self) -> bool {
         self.role == Role::Client || L::SERVER_SAYS_FAREWELL
-    }
-
-    /// Moves packets into the link whose turn it is, while it has room: repairs first, if no other link is better for them.
-    fn fill(&mut self, now: Time) {
-        let repairs_here = self.takes_repairs(now, self.cursor);
-        let Some(slot) = self.slots.get_mut(self.cursor) else { return };
-        for _ in 0..slot.link.room(now) {
-            let repair =
-                if repairs_here { self.numbered.as_mut().and_then(Numbered::next_repair) } else { None };
-            let outgoing = match repair {
-                Some(repair) => repair,
-                None => {
-                    let Some(item) = slot.queue.pop(now, &mut self.pool) else { break };
-                    let number = self.numbered.as_mut().map(|numbered| numbered.number(&item.flow));
-                    Outgoing { packet: item.packet, number }
-                }
-            };
-            slot.traffic.tx_packets += 1;
-            slot.traffic.tx_bytes += outgoing.packet.len() as u64;
-            slot.link.send(now, outgoing);
-        }
-    }
-
-    /// Whether repairs go over this link: of those that are usable and have room, it has the least round trip.
-    fn takes_repairs(&self, now: Time, position: usize) -> bool {
-        if !self.numbered.as_ref().is_some_and(Numbered::has_repairs) || !self.usable.contains(&position) {
-            return false;
-        }
-        let open =
-            self.usable.iter().filter(|&&other| other == position || self.slots[other].link.room(now) > 0);
-        open.min_by_key(|&&other| self.slots[other].link.stats().srtt) == Some(&position)
     }
 
     /// The next thing that a link said to the endpoint.
@@ -372,29 +244,6 @@ impl<L: Link> Session<L> {
     /// A link, for what only its protocol knows.
     pub fn link_mut(&mut self, id: LinkId) -> Option<&mut L> {
         self.slots.iter_mut().find(|slot| slot.id == id).map(|slot| &mut slot.link)
-    }
-
-    fn next_slot(&mut self) {
-        self.burst = 0;
-        self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
-    }
-
-    fn enqueue(&mut self, item: Queued) {
-        let Some(choice) = self.scheduler.choose(&item.flow, &self.candidates) else {
-            self.park(item);
-            return;
-        };
-        self.slots[self.usable[choice]].queue.push(item, &mut self.pool);
-    }
-
-    fn park(&mut self, item: Queued) {
-        if self.parked.len() >= MAX_PARKED
-            && let Some(oldest) = self.parked.pop_front()
-        {
-            self.stats.no_link_drops += 1;
-            self.pool.put(oldest.packet);
-        }
-        self.parked.push_back(item);
     }
 
     fn handle_received(&mut self, now: Time, id: LinkId, item: Received<L>) {
@@ -453,23 +302,6 @@ impl<L: Link> Session<L> {
             self.peer = Some(peer);
             self.up_since.get_or_insert(now);
             self.events.push_back(Event::SessionUp(peer));
-        }
-    }
-}
-
-impl<L: Link> Slot<L> {
-    fn report(&self) -> LinkReport {
-        LinkReport {
-            wan: self.wan,
-            key: self.link.key(),
-            route: self.route,
-            state: self.state,
-            up_since: self.up_since,
-            last_rx: self.up_since.map(|_| self.last_rx),
-            traffic: self.traffic,
-            queued: (self.queue.len(), self.queue.bytes()),
-            queue: self.queue.stats(),
-            stats: self.link.stats(),
         }
     }
 }

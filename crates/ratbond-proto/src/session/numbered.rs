@@ -5,22 +5,49 @@ use std::time::Duration;
 
 use crate::flow::Flow;
 use crate::link::{LinkStats, Outgoing};
-use crate::numbering::{Numberer, Numbering};
+use crate::numbering::{BUCKETS, Numberer, Numbering};
 use crate::packet::{Packet, PacketPool};
+use crate::queue::Queued;
 use crate::resequencer::{Limits, MAX_HOLD, Resequencer, ResequencerStats};
 use crate::time::Time;
 
-/// Buckets below this are for flows that wait for order, the others for those that do not.
+/// Buckets below this are for what waits for order; then come those for what does not.
 const ORDERED_BUCKETS: u64 = 128;
+/// Buckets from here on are for what does not wait and is worth a second copy.
+const REAL_TIME_FROM: u64 = 192;
+/// TCP packets up to this length acknowledge and hardly carry anything: they need no order.
+const BARE_ACK_BYTES: usize = 100;
+/// A flow that was busy is put in order until it has been quiet for this long, so that none of it overtakes.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 /// Before the links are known: what a repair takes on a usual one.
 const INITIAL_HOLD: Duration = Duration::from_millis(200);
 /// The peer's ack delay, and what its timers and ours are late by.
 const MARGIN: Duration = Duration::from_millis(10);
 
+/// How a packet left its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// The queue of a link that its flow stays on.
+    Pinned,
+    /// The queue of all links, as one of a flow that had nothing waiting.
+    Sparse,
+    /// The queue of all links, as one of a backlog, to be spread over them.
+    Bulk,
+}
+
+/// Whether a packet is worth a second copy over another link when it seems to be lost: what a sender's own rule for
+/// buckets says.
+#[must_use]
+pub(crate) const fn is_real_time(number: &Numbering) -> bool {
+    !number.ordered && number.bucket as u64 >= REAL_TIME_FROM
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Numbered {
     numberer: Numberer,
+    /// By hash of the flow: until when it counts as busy.
+    busy_until: Box<[Time; BUCKETS]>,
     resequencer: Resequencer,
     /// Packets that were lost, the oldest first.
     repairs: VecDeque<Outgoing>,
@@ -32,6 +59,7 @@ impl Default for Numbered {
     fn default() -> Self {
         Self {
             numberer: Numberer::default(),
+            busy_until: Box::new([Time::ZERO; BUCKETS]),
             resequencer: Resequencer::new(Limits::default(), INITIAL_HOLD),
             repairs: VecDeque::new(),
             released: Vec::new(),
@@ -41,11 +69,33 @@ impl Default for Numbered {
 }
 
 impl Numbered {
-    /// Numbers a packet that leaves its queue for good. TCP waits for order; everything else only for nothing to come
-    /// twice.
-    pub fn number(&mut self, flow: &Flow) -> Numbering {
-        let bucket = flow.queue % ORDERED_BUCKETS + if flow.tcp { 0 } else { ORDERED_BUCKETS };
-        self.numberer.assign(bucket as u8, flow.tcp)
+    /// Numbers a packet that leaves its queue for good. TCP with data and backlogs that are spread wait for order;
+    /// everything else only for nothing to come twice.
+    pub fn number(&mut self, now: Time, item: &Queued, class: Class) -> Numbering {
+        let flow = &item.flow;
+        let ordered = match class {
+            Class::Pinned => flow.tcp,
+            _ if flow.tcp => item.packet.len() > BARE_ACK_BYTES,
+            _ => self.is_busy(now, flow, class == Class::Bulk),
+        };
+        let bucket = match (ordered, flow.tcp) {
+            (true, _) => flow.queue % ORDERED_BUCKETS,
+            (false, true) => ORDERED_BUCKETS + flow.queue % (REAL_TIME_FROM - ORDERED_BUCKETS),
+            (false, false) => REAL_TIME_FROM + flow.queue % (BUCKETS as u64 - REAL_TIME_FROM),
+        };
+        self.numberer.assign(bucket as u8, ordered)
+    }
+
+    /// Whether a flow that is neither TCP nor marked for low delay has had a backlog lately, or `now`.
+    fn is_busy(&mut self, now: Time, flow: &Flow, backlogged: bool) -> bool {
+        if flow.wants_low_delay() {
+            return false;
+        }
+        let until = &mut self.busy_until[(flow.queue % BUCKETS as u64) as usize];
+        if backlogged {
+            *until = now + BUSY_FOR;
+        }
+        now < *until
     }
 
     /// Packets to be sent again, on whichever link is best.
@@ -103,12 +153,14 @@ impl Numbered {
     }
 
     /// Waits as long as the slowest repair may take: found lost on one link after a round trip and a quarter, sent again on
-    /// the fastest, measured from when the packet should have come.
+    /// the fastest, measured from when the packet should have come. And once more, since the repair may get lost as well:
+    /// a gap comes of nothing but loss, and a TCP inside halves its window for one that is given up.
     pub fn adapt(&mut self, links: impl Iterator<Item = LinkStats> + Clone) {
         let known = links.filter(|stats| !stats.srtt.is_zero());
         let Some(fastest) = known.clone().map(|stats| stats.srtt).min() else { return };
         let repair = |stats: LinkStats| stats.srtt.mul_f64(0.75) + stats.min_rtt / 4 + 4 * stats.rttvar;
         let slowest = known.map(repair).max().unwrap_or_default();
-        self.resequencer.set_hold((slowest + fastest / 2 + MARGIN).min(MAX_HOLD));
+        let again = fastest.mul_f64(1.5);
+        self.resequencer.set_hold((slowest + fastest / 2 + again + MARGIN).min(MAX_HOLD));
     }
 }

@@ -20,7 +20,7 @@ impl<L: Link> Session<L> {
             (self.peer, self.up_since) = (older.peer, older.up_since);
         }
         let mut held = Vec::new();
-        let mut waiting = Vec::new();
+        let mut waiting = older.drain_shared();
         if let Some(numbered) = &mut older.numbered {
             numbered.release(&mut older.deliveries);
             held.extend(std::iter::from_fn(|| numbered.next_repair()));

@@ -9,6 +9,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be built is a failed test")]
 
+pub mod cubic;
+pub mod scenario;
 pub mod tcp;
 pub mod traffic;
 mod wiretap;
@@ -81,6 +83,9 @@ pub struct Pair {
     pub client: End,
     pub server: End,
     pub wans: Vec<Wan>,
+    /// What arrived beside downloads.
+    pub client_others: Vec<(Time, Vec<u8>)>,
+    pub server_others: Vec<(Time, Vec<u8>)>,
     sockets: BTreeMap<SocketId, usize>,
     next_socket: u32,
     port_offset: u16,
@@ -148,6 +153,8 @@ impl Pair {
             client: End::new(client),
             server: End::new(new_server(seed + 1)),
             wans: links.iter().enumerate().map(wan).collect(),
+            client_others: Vec::new(),
+            server_others: Vec::new(),
             sockets: BTreeMap::new(),
             next_socket: 0,
             port_offset: 0,

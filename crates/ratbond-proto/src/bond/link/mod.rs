@@ -5,6 +5,7 @@
 //! alive: that is the session's business.
 
 mod control;
+mod copies;
 mod receive;
 mod sealed;
 mod transmit;
@@ -19,6 +20,7 @@ pub use self::control::{Control, OwnedAck};
 pub use self::receive::{Opened, Received, Rejected};
 pub use self::sealed::{Notice, SealedLink};
 
+use self::copies::Copied;
 use super::ack::AckState;
 use super::datagram::{ReceiverIndex, SEALED_OVERHEAD};
 use super::frame::{DATA_HEADER_LEN, LinkDownReason};
@@ -93,10 +95,12 @@ pub struct BondLink {
     acks: AckState,
     recovery: Recovery<Vec<Item>>,
     path: PathModel,
-    one_way_us: Option<u32>,
     control: VecDeque<Control>,
     data: VecDeque<(Numbering, Packet)>,
     data_bytes: usize,
+    /// Whether packets have waited for the pace without a break since the queue here was last empty.
+    waited: bool,
+    copied: Copied,
     probe: bool,
     datagram_len: usize,
     lost: Vec<Item>,
@@ -116,10 +120,11 @@ impl BondLink {
             acks: AckState::default(),
             recovery: Recovery::new(now),
             path: PathModel::default(),
-            one_way_us: None,
             control: VecDeque::new(),
             data: VecDeque::new(),
             data_bytes: 0,
+            waited: false,
+            copied: Copied::default(),
             probe: false,
             datagram_len: DEFAULT_DATAGRAM_LEN,
             lost: Vec::new(),
@@ -226,7 +231,7 @@ impl BondLink {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let paced = (!self.data.is_empty()).then(|| self.path.next_send());
-        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout(), paced]
+        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout(), self.copy_at(), paced]
             .into_iter()
             .flatten()
             .min()
@@ -265,12 +270,6 @@ impl BondLink {
     #[must_use]
     pub const fn recovery(&self) -> &Recovery<Vec<Item>> {
         &self.recovery
-    }
-
-    /// The newest one-way delay, see [`AckSummary::one_way_us`](super::recovery::AckSummary).
-    #[must_use]
-    pub const fn one_way_us(&self) -> Option<u32> {
-        self.one_way_us
     }
 
     /// Counters so far.

@@ -187,7 +187,9 @@ impl BondLink {
         if let Some(srtt) = self.recovery.rtt().srtt() {
             self.acks.on_rtt(srtt);
         }
-        self.one_way_us = summary.one_way_us.or(self.one_way_us);
+        if let Some(one_way_us) = summary.one_way_us {
+            self.path.on_one_way(now, one_way_us);
+        }
         self.path.on_ack(
             now,
             &AckSample {

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::{BondLink, Control, Identity, Item, Opened, OwnedAck, Received as Arrived, Rejected};
+use crate::bond::ack::MAX_ACK_DELAY;
 use crate::bond::frame::{LinkDownReason, RekeyStep};
 use crate::bond::keys::{Cipher, MAX_SEALED, Master};
 use crate::event::{DownReason, Peer};
-use crate::link::{Link, LinkStats, Outgoing, Received};
+use crate::link::{Link, LinkStats, Outgoing, Outlook, Received};
 use crate::packet::PacketPool;
 use crate::session::Role;
 use crate::time::Time;
@@ -91,6 +92,13 @@ impl SealedLink {
         self.opened.take()
     }
 
+    /// How long an answer is overdue, beyond what round trips usually vary by.
+    fn overdue(&self, now: Time) -> Duration {
+        let (recovery, rtt) = (&self.link.recovery, self.link.recovery.rtt());
+        let (Some(since), Some(srtt)) = (recovery.waiting_since(), rtt.srtt()) else { return Duration::ZERO };
+        now.saturating_since(since + srtt + 2 * rtt.rttvar().unwrap_or_default() + MAX_ACK_DELAY)
+    }
+
     /// Packets go to `into`; what the protocol itself had to say is said over this link again.
     fn sort_items(&mut self, into: &mut Vec<Outgoing>) {
         for item in self.items.drain(..) {
@@ -144,6 +152,22 @@ impl Link for SealedLink {
         by_window.min(by_pace)
     }
 
+    fn outlook(&self, now: Time) -> Outlook {
+        let (recovery, path) = (&self.link.recovery, &self.link.path);
+        let outstanding = recovery.in_flight_bytes() + self.link.data_bytes as u64;
+        let wait = path.queue_delay(outstanding) + path.next_send().saturating_since(now) + self.overdue(now);
+        Outlook {
+            key: self.key(),
+            usable: true,
+            has_room: self.room(now) > 0,
+            one_way_us: path.one_way_us(),
+            min_rtt_us: micros(path.min_rtt().unwrap_or_default()),
+            wait_us: micros(wait),
+            rate_bytes_per_s: path.expected_bytes_per_s(),
+            loss: path.loss(),
+        }
+    }
+
     fn send(&mut self, now: Time, outgoing: Outgoing) {
         self.in_use_until = now + IN_USE;
         let Outgoing { packet, number } = outgoing;
@@ -153,6 +177,8 @@ impl Link for SealedLink {
             self.link.send_control(Control::Skip { bucket: number.bucket, first: number.seq, count: 1 });
             return;
         }
+        // Whoever finds the pace closed has a claim on what the host's late waking takes from it.
+        self.link.waited |= !self.link.path.may_send(now);
         self.link.send(number, packet);
     }
 
@@ -212,9 +238,15 @@ impl Link for SealedLink {
         self.sort_items(into);
     }
 
+    fn take_copies(&mut self, now: Time, into: &mut Vec<Outgoing>) {
+        self.link.copy_overdue(now, &mut self.items);
+        self.sort_items(into);
+    }
+
     fn take_in_flight(&mut self, _now: Time, into: &mut Vec<Outgoing>) {
         self.link.drain(&mut self.items);
         self.sort_items(into);
+        self.link.path.restart();
         self.link.send_control(Control::Ping);
     }
 
@@ -280,6 +312,11 @@ impl Link for SealedLink {
             malformed: counters.malformed + counters.forged,
         }
     }
+}
+
+/// No wait of a link that is alive reaches an hour.
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
 fn to_session(item: Arrived) -> Received<SealedLink> {

@@ -19,6 +19,7 @@ impl BondLink {
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let ack_due = self.acks.due().is_some_and(|due| due <= now);
         let blocked = !self.recovery.has_room();
+        self.waited &= !self.data.is_empty();
         let data_due = !self.data.is_empty() && self.path.may_send(now);
         if !ack_due && (blocked || (self.control.is_empty() && !data_due && !self.probe)) {
             return false;
@@ -40,8 +41,9 @@ impl BondLink {
         let told = if built.acked { self.acks.on_sent(now) } else { None };
         if built.ack_eliciting {
             // A datagram is never longer than MAX_DATAGRAM_LEN.
+            self.copied.on_sent(number, &content);
             self.recovery.on_sent(now, len as u32, content, told);
-            self.path.on_sent(now, len as u64, true);
+            self.path.on_sent(now, len as u64, self.waited);
         } else {
             self.counters.sent_acks_only += 1;
             self.recovery.on_sent_unacknowledged();

@@ -150,6 +150,13 @@ impl<C> Recovery<C> {
         self.flight.count()
     }
 
+    /// The first datagram in flight with a number in `from..end`: the number, when it left, what it carried.
+    #[must_use]
+    pub fn first_in(&self, from: u64, end: u64) -> Option<(u64, Time, &C)> {
+        let number = self.flight.first_in(from, end)?;
+        self.flight.get(number).map(|sent| (number, sent.at, &sent.content))
+    }
+
     /// Bytes in flight.
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {

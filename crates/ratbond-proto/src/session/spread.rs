@@ -1,0 +1,99 @@
+//! How a session's packets find their links: when they come, or when they can leave.
+
+use std::time::Duration;
+
+use super::numbered::Class;
+use crate::packet::PacketPool;
+use crate::queue::{FairQueue, QueueConfig, Queued};
+use crate::scheduler::{Adaptive, Scheduler, SchedulerKind};
+use crate::time::Time;
+
+/// How often the queue in front of all links learns what the links have become.
+const TUNE_EVERY: Duration = Duration::from_millis(50);
+/// Standing delay that a busy flow may have beyond what the links need, as a share of the inner round trip: a window that
+/// CUBIC (RFC 9438) cuts to 0.7 still fills the path if 0.43 of it was queue.
+const SHARE_OF_RTT: f64 = 0.45;
+/// What the standing queue must be larger than the spread for the same reason.
+const SHARE_OF_SPREAD: f64 = 1.4;
+/// CoDel's own target (RFC 8289) and the most that is made of it.
+const BASE_TARGET: Duration = Duration::from_millis(5);
+const MAX_TARGET: Duration = Duration::from_millis(600);
+/// CoDel's own interval, and the most that is made of it.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(2);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Spread {
+    /// A packet has its link when it comes; each link has a queue.
+    Pinned(Box<dyn Scheduler>),
+    /// All links take from one queue.
+    Shared(Box<Shared>),
+}
+
+/// The queue in front of all links, and who may take from it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub queue: FairQueue,
+    pub adaptive: Adaptive,
+    tune_at: Time,
+}
+
+impl Spread {
+    /// `numbered`: whether packets may go over any link and are put in order at the other end.
+    pub fn new(kind: SchedulerKind, numbered: bool, queue: QueueConfig) -> Self {
+        match kind {
+            SchedulerKind::Adaptive if numbered => Self::Shared(Box::new(Shared {
+                queue: FairQueue::new(queue),
+                adaptive: Adaptive::default(),
+                tune_at: Time::ZERO,
+            })),
+            kind => Self::Pinned(kind.build()),
+        }
+    }
+
+    pub fn shared(&self) -> Option<&Shared> {
+        match self {
+            Self::Shared(shared) => Some(shared),
+            Self::Pinned(_) => None,
+        }
+    }
+
+    pub fn shared_mut(&mut self) -> Option<&mut Shared> {
+        match self {
+            Self::Shared(shared) => Some(shared),
+            Self::Pinned(_) => None,
+        }
+    }
+}
+
+impl Shared {
+    /// The next packet for the link at `position`; none that does better to wait for another link.
+    pub fn next_for(&mut self, now: Time, position: usize, pool: &mut PacketPool) -> Option<(Queued, Class)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        if self.adaptive.takes_sparse(position)
+            && let Some(item) = self.queue.pop_sparse(now, pool)
+        {
+            return Some((item, Class::Sparse));
+        }
+        if !self.adaptive.takes_bulk(position, self.queue.bulk_backlog_bytes()) {
+            return None;
+        }
+        self.queue.pop_bulk(now, pool).map(|item| (item, Class::Bulk))
+    }
+
+    /// Lets CoDel accept the queue that spilling to a slower link needs. `rtts` are those of the links in use.
+    pub fn tune(&mut self, now: Time, rtts: impl Iterator<Item = Duration>) {
+        if now < self.tune_at {
+            return;
+        }
+        self.tune_at = now + TUNE_EVERY;
+        let largest_rtt = rtts.max().unwrap_or_default();
+        let standing = self.adaptive.spread().mul_f64(SHARE_OF_SPREAD) + largest_rtt.mul_f64(SHARE_OF_RTT);
+        let target = (BASE_TARGET + standing).min(MAX_TARGET);
+        let interval = (largest_rtt + target).clamp(MIN_INTERVAL, MAX_INTERVAL);
+        self.queue.set_delays(target, interval);
+    }
+}

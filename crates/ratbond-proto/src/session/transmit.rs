@@ -1,0 +1,168 @@
+//! The sending half of a session: from a packet of the tun to a datagram of a link.
+
+use super::numbered::{Class, Numbered};
+use super::slot::LinkState;
+use super::spread::Spread;
+use super::{Session, Slot};
+use crate::flow::Flow;
+use crate::link::{Link, Outgoing, Route};
+use crate::queue::Queued;
+use crate::scheduler::SchedulerKind;
+use crate::time::Time;
+
+/// Packets that wait while there is no link at all.
+const MAX_PARKED: usize = 2048;
+/// Datagrams of one link in a row, so that the driver can send them in one system call.
+const BURST_DATAGRAMS: usize = 32;
+
+impl<L: Link> Session<L> {
+    /// Packets are spread by another rule from now on.
+    pub fn set_scheduler(&mut self, scheduler: SchedulerKind) {
+        let fresh = Spread::new(scheduler, L::NUMBERED, self.queue_config);
+        let mut waiting = self.drain_shared();
+        self.spread = fresh;
+        for slot in &mut self.slots {
+            waiting.extend(slot.queue.drain());
+        }
+        for item in waiting {
+            self.enqueue(item);
+        }
+    }
+
+    /// A packet came from the tun.
+    pub fn handle_packet(&mut self, now: Time, bytes: &[u8]) {
+        let Some(flow) = Flow::of(bytes) else {
+            self.stats.not_ip_drops += 1;
+            return;
+        };
+        let packet = self.pool.copy_of(bytes);
+        self.enqueue(Queued { packet, flow, since: now });
+    }
+
+    /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Route> {
+        self.look(now);
+        for _ in 0..=self.slots.len() {
+            if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
+                self.next_slot();
+            }
+            let idle = self.fill(now);
+            let slot = self.slots.get_mut(self.cursor)?;
+            let before = out.len();
+            if slot.link.poll_transmit(now, idle, out, &mut self.pool) {
+                slot.traffic.wire_tx_datagrams += 1;
+                slot.traffic.wire_tx_bytes += (out.len() - before) as u64;
+                self.burst += 1;
+                return Some(slot.route);
+            }
+            self.next_slot();
+        }
+        None
+    }
+
+    /// What is known of the links, for a scheduler that chooses when packets leave.
+    fn look(&mut self, now: Time) {
+        let Spread::Shared(shared) = &mut self.spread else { return };
+        let has_repairs = self.numbered.as_ref().is_some_and(Numbered::has_repairs);
+        if shared.queue.is_empty() && !has_repairs {
+            return;
+        }
+        let any_up = self.slots.iter().any(Slot::is_up);
+        let usable = |slot: &Slot<L>| match slot.state {
+            LinkState::Up => true,
+            // Late is better than never.
+            LinkState::Suspect { .. } => !any_up,
+            LinkState::Connecting => false,
+        };
+        shared.adaptive.look(self.slots.iter().map(|slot| {
+            let mut outlook = slot.link.outlook(now);
+            outlook.usable = usable(slot);
+            outlook
+        }));
+        let rtts = self.slots.iter().filter(|slot| usable(slot)).map(|slot| slot.link.stats().srtt);
+        shared.tune(now, rtts);
+    }
+
+    /// Moves packets into the link whose turn it is, while it has room: repairs first, if no other link is better for them.
+    /// Returns whether there is nothing more for it.
+    fn fill(&mut self, now: Time) -> bool {
+        let repairs_here = self.takes_repairs(now, self.cursor);
+        let Some(slot) = self.slots.get_mut(self.cursor) else { return true };
+        for _ in 0..slot.link.room(now) {
+            let repair =
+                if repairs_here { self.numbered.as_mut().and_then(Numbered::next_repair) } else { None };
+            let outgoing = match repair {
+                Some(repair) => repair,
+                None => {
+                    let next = match &mut self.spread {
+                        Spread::Pinned(_) => {
+                            slot.queue.pop(now, &mut self.pool).map(|item| (item, Class::Pinned))
+                        }
+                        Spread::Shared(shared) => shared.next_for(now, self.cursor, &mut self.pool),
+                    };
+                    let Some((item, class)) = next else { return true };
+                    let number = self.numbered.as_mut().map(|numbered| numbered.number(now, &item, class));
+                    Outgoing { packet: item.packet, number }
+                }
+            };
+            slot.traffic.tx_packets += 1;
+            slot.traffic.tx_bytes += outgoing.packet.len() as u64;
+            if let Spread::Shared(shared) = &mut self.spread {
+                shared.adaptive.on_given(self.cursor, outgoing.packet.len());
+            }
+            slot.link.send(now, outgoing);
+        }
+        match &self.spread {
+            Spread::Pinned(_) => slot.queue.is_empty(),
+            Spread::Shared(shared) => shared.queue.is_empty(),
+        }
+    }
+
+    /// Whether repairs go over this link: of those that are usable and have room, it is the best.
+    fn takes_repairs(&self, now: Time, position: usize) -> bool {
+        if !self.numbered.as_ref().is_some_and(Numbered::has_repairs) || !self.usable.contains(&position) {
+            return false;
+        }
+        if let Spread::Shared(shared) = &self.spread {
+            return shared.adaptive.takes_repairs(position);
+        }
+        let open =
+            self.usable.iter().filter(|&&other| other == position || self.slots[other].link.room(now) > 0);
+        open.min_by_key(|&&other| self.slots[other].link.stats().srtt) == Some(&position)
+    }
+
+    fn next_slot(&mut self) {
+        self.burst = 0;
+        self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
+    }
+
+    /// Puts a packet into the queue that it leaves from.
+    pub(super) fn enqueue(&mut self, item: Queued) {
+        if self.usable.is_empty() {
+            self.park(item);
+            return;
+        }
+        match &mut self.spread {
+            Spread::Shared(shared) => shared.queue.push(item, &mut self.pool),
+            Spread::Pinned(scheduler) => match scheduler.choose(&item.flow, &self.candidates) {
+                Some(choice) => self.slots[self.usable[choice]].queue.push(item, &mut self.pool),
+                None => self.park(item),
+            },
+        }
+    }
+
+    /// Takes back what waits in front of all links.
+    pub(super) fn drain_shared(&mut self) -> Vec<Queued> {
+        self.spread.shared_mut().map(|shared| shared.queue.drain()).unwrap_or_default()
+    }
+
+    fn park(&mut self, item: Queued) {
+        if self.parked.len() >= MAX_PARKED
+            && let Some(oldest) = self.parked.pop_front()
+        {
+            self.stats.no_link_drops += 1;
+            self.pool.put(oldest.packet);
+        }
+        self.parked.push_back(item);
+    }
+}

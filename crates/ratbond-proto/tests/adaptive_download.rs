@@ -1,0 +1,79 @@
+//! One download uses every link: the scenarios of the benchmarks in virtual time.
+
+mod pair;
+
+use std::time::Duration;
+
+use pair::scenario::{
+    Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, run, satellite,
+};
+use ratbond_netem::LinkConfig;
+use ratbond_proto::scheduler::SchedulerKind;
+
+fn downloads(links: &[LinkConfig], count: u16, seconds: usize, seed: u64) -> Outcome {
+    run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |_, _| {})
+}
+
+/// So many downloads reach `share` of what the links could deliver from a second on, and a ping beside them takes at most
+/// `extra_ms` longer than on idle links.
+fn assert_used(links: &[LinkConfig], count: u16, (seconds, from): (usize, usize), share: f64, extra_ms: u64) {
+    let outcome = downloads(links, count, seconds, 1);
+    let used = outcome.share_from(from, bound(links));
+    assert!(used >= share, "{count} downloads use {used:.3} of the bound: {:?}", outcome.seconds);
+    let extra = outcome.ping_p99_from(from as f64).saturating_sub(idle_rtt(links));
+    assert!(
+        extra <= Duration::from_millis(extra_ms),
+        "a ping takes {extra:?} longer beside {count} downloads"
+    );
+}
+
+#[test]
+fn one_download_fills_two_equal_links() {
+    assert_used(&equal(), 1, (8, 3), 0.98, 20);
+}
+
+#[test]
+fn six_downloads_fill_two_equal_links() {
+    assert_used(&equal(), 6, (8, 3), 0.98, 20);
+}
+
+/// For people who change the model: `cargo test --test adaptive_download figures -- --ignored --nocapture`, with
+/// `ONLY=dsl_lte,four`, `SECONDS=30` and `SEED=2` in the environment.
+#[test]
+#[ignore = "prints figures of all scenarios"]
+#[allow(clippy::disallowed_methods, reason = "asked for by a person, who has no other way to choose")]
+fn figures() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (seconds, seed) = (number("SECONDS").unwrap_or(24) as usize, number("SEED").unwrap_or(1));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let all = [
+        ("equal", equal()),
+        ("dsl_lte", dsl_lte()),
+        ("bad", bad_link()),
+        ("satellite", satellite()),
+        ("bloat", bloat()),
+        ("lossy", lossy_both()),
+        ("four", four()),
+    ];
+    for (name, links) in all.into_iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+        for count in [1, 6] {
+            show(name, &links, count, seconds, seed);
+        }
+    }
+}
+
+fn show(name: &str, links: &[LinkConfig], count: u16, seconds: usize, seed: u64) {
+    let outcome = downloads(links, count, seconds, seed);
+    let (from, bound) = (seconds / 3, bound(links));
+    let extra = outcome.ping_p99_from(from as f64).saturating_sub(idle_rtt(links));
+    println!(
+        "{name:9} {count} flows: {:5.1} of {:5.1} Mbit/s, {:.3}; ping p99 idle + {:4.1} ms; {} backoffs, {} timeouts; {:?}",
+        outcome.share_from(from, bound) * bound / 1e6,
+        bound / 1e6,
+        outcome.share_from(from, bound),
+        extra.as_secs_f64() * 1e3,
+        outcome.backoffs,
+        outcome.timeouts,
+        outcome.seconds.iter().map(|rate| (rate / 1e6).round()).collect::<Vec<_>>(),
+    );
+}

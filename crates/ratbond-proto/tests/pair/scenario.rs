@@ -1,0 +1,153 @@
+//! The networks that a bond is judged by: links as in the table of docs/benchmarks, downloads over them, a ping beside.
+
+use std::time::Duration;
+
+use ratbond_netem::{Distribution, Jitter, LinkConfig, QueueLimit};
+use ratbond_proto::Time;
+use ratbond_proto::scheduler::SchedulerKind;
+
+use super::tcp::{BOND_PACKET_BYTES, Tcp, download_beside};
+use super::{Pair, packet};
+
+/// Payload in the packets of a download over bytes on the wire: 58 bytes around each.
+pub const EFFICIENCY: f64 = 1348.0 / 1458.0;
+const PING_EVERY: Duration = Duration::from_millis(50);
+const PING_FLOW: u16 = 1_001;
+
+/// A link of a rate and a round trip, with 100 ms of queue.
+pub fn link(mbps: u64, rtt_ms: u64) -> LinkConfig {
+    LinkConfig {
+        rate_bps: mbps * 1_000_000,
+        delay_ns: rtt_ms * 500_000,
+        queue: QueueLimit::Nanos(100_000_000),
+        ..LinkConfig::default()
+    }
+}
+
+pub fn jittery(size_ms: u64, link: LinkConfig) -> LinkConfig {
+    let jitter =
+        Jitter { distribution: Distribution::Uniform, size_ns: size_ms * 1_000_000, reorders: false };
+    LinkConfig { jitter, ..link }
+}
+
+pub fn lossy(loss: f64, link: LinkConfig) -> LinkConfig {
+    LinkConfig { loss, ..link }
+}
+
+pub fn bloated(queue_ms: u64, link: LinkConfig) -> LinkConfig {
+    LinkConfig { queue: QueueLimit::Nanos(queue_ms * 1_000_000), ..link }
+}
+
+pub fn equal() -> Vec<LinkConfig> {
+    vec![link(50, 20), link(50, 20)]
+}
+
+pub fn dsl_lte() -> Vec<LinkConfig> {
+    vec![link(80, 16), lossy(0.005, jittery(4, link(30, 60)))]
+}
+
+pub fn bad_link() -> Vec<LinkConfig> {
+    vec![link(50, 20), lossy(0.2, link(50, 20))]
+}
+
+pub fn satellite() -> Vec<LinkConfig> {
+    vec![link(50, 30), link(50, 600)]
+}
+
+pub fn bloat() -> Vec<LinkConfig> {
+    vec![link(40, 20), bloated(2_000, link(20, 50))]
+}
+
+pub fn lossy_both() -> Vec<LinkConfig> {
+    vec![lossy(0.02, link(50, 40)), lossy(0.02, link(50, 40))]
+}
+
+pub fn four() -> Vec<LinkConfig> {
+    vec![link(20, 20), link(10, 40), link(5, 80), link(2, 150)]
+}
+
+/// What all links together could deliver, in bit/s.
+pub fn bound(links: &[LinkConfig]) -> f64 {
+    links.iter().map(|link| link.rate_bps as f64 * (1.0 - link.loss)).sum::<f64>() * EFFICIENCY
+}
+
+/// Round trip of the fastest link when nothing waits.
+pub fn idle_rtt(links: &[LinkConfig]) -> Duration {
+    Duration::from_nanos(links.iter().map(|link| 2 * link.delay_ns).min().unwrap())
+}
+
+/// What a run of downloads with a ping beside them showed.
+pub struct Outcome {
+    /// Goodput of all downloads in each second, bit/s.
+    pub seconds: Vec<f64>,
+    /// Round trips of pings, with when they were sent, in seconds.
+    pub pings: Vec<(f64, Duration)>,
+    pub pings_sent: usize,
+    pub timeouts: u32,
+    pub backoffs: u32,
+}
+
+impl Outcome {
+    /// Mean goodput from a second on, as a share of `bound`.
+    pub fn share_from(&self, second: usize, bound: f64) -> f64 {
+        let steady = &self.seconds[second..];
+        steady.iter().sum::<f64>() / steady.len() as f64 / bound
+    }
+
+    /// What 99 % of the pings that were sent from a second on took at most.
+    pub fn ping_p99_from(&self, second: f64) -> Duration {
+        let mut pings: Vec<_> =
+            self.pings.iter().filter(|(sent, _)| *sent >= second).map(|&(_, took)| took).collect();
+        pings.sort_unstable();
+        pings[(pings.len() - 1) * 99 / 100]
+    }
+}
+
+/// Downloads through `pair`, which is connected, for so many seconds; `each_second` may change the network.
+pub fn run(
+    pair: &mut Pair,
+    count: u16,
+    seconds: usize,
+    mut each_second: impl FnMut(&mut Pair, usize),
+) -> Outcome {
+    let mut flows: Vec<Tcp> = (0..count).map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES)).collect();
+    let mut outcome =
+        Outcome { seconds: Vec::new(), pings: Vec::new(), pings_sent: 0, timeouts: 0, backoffs: 0 };
+    let (mut sent, mut next) = (Vec::<Time>::new(), pair.now);
+    for second in 0..seconds {
+        each_second(pair, second);
+        let rates = download_beside(pair, &mut flows, Duration::from_secs(1), |pair| {
+            ping(pair, &mut sent, &mut next, &mut outcome.pings);
+        });
+        outcome.seconds.push(rates.iter().sum());
+    }
+    outcome.pings_sent = sent.len();
+    outcome.timeouts = flows.iter().map(|flow| flow.timeouts).sum();
+    outcome.backoffs = flows.iter().map(|flow| flow.backoffs).sum();
+    outcome
+}
+
+fn ping(pair: &mut Pair, sent: &mut Vec<Time>, next: &mut Time, pings: &mut Vec<(f64, Duration)>) {
+    while *next <= pair.now {
+        let number = sent.len() as u32;
+        pair.client_sends(&packet(PING_FLOW, number, 84));
+        sent.push(pair.now);
+        *next += PING_EVERY;
+    }
+    for (_, request) in std::mem::take(&mut pair.server_others) {
+        pair.server_sends(&request);
+    }
+    for (at, answer) in std::mem::take(&mut pair.client_others) {
+        let number = u32::from_be_bytes([answer[28], answer[29], answer[30], answer[31]]);
+        let from = sent[number as usize];
+        pings.push(((from - sent[0]).as_secs_f64(), at - from));
+    }
+}
+
+/// A connected pair whose both ends spread packets as `scheduler` does.
+pub fn connected(scheduler: SchedulerKind, links: &[LinkConfig], seed: u64) -> Pair {
+    let mut pair = Pair::bond(scheduler, links, seed);
+    pair.connect();
+    pair.run_for(Duration::from_secs(1));
+    pair
+}
