@@ -53,7 +53,7 @@ fmt: | bootstrap-dev ## format Rust and Python
 	$(bin)/ruff format
 
 bench: | bootstrap-run ## run the engine's benchmarks
-	cargo bench --workspace --locked
+	cargo bench --workspace --locked --features ratbond-proto/bench-null-cipher
 
 SOAK_MINUTES ?= 10
 soak: build ## flap two links under load for SOAK_MINUTES and look for what breaks or leaks (root)

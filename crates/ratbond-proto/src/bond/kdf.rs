@@ -3,7 +3,7 @@
 use ring::{hkdf, hmac};
 use subtle::ConstantTimeEq;
 
-use super::secret::Secret32;
+use super::secret::{Erased, Secret32};
 
 /// Bytes of a truncated MAC on the wire.
 pub const MAC_LEN: usize = 16;
@@ -25,7 +25,7 @@ pub fn expand(key: &Secret32, label: &str, info: &[u8], out: &mut [u8]) {
             self.0
         }
     }
-    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &key.0);
+    let prk = Erased::new(hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &key.0));
     let parts = [LABEL_PREFIX, label.as_bytes(), &[0], info];
     let filled = prk.expand(&parts, Len(out.len())).and_then(|okm| okm.fill(out));
     assert!(filled.is_ok(), "no key of this protocol is longer than 255 hashes");
@@ -41,13 +41,13 @@ pub fn expand_secret(key: &Secret32, label: &str, info: &[u8]) -> Secret32 {
 
 /// A key for truncated HMAC-SHA-256.
 #[derive(Clone, Debug)]
-pub struct MacKey(hmac::Key);
+pub struct MacKey(Erased<hmac::Key>);
 
 impl MacKey {
     /// A MAC key from secret bytes.
     #[must_use]
     pub fn new(secret: &Secret32) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &secret.0))
+        Self(Erased::new(hmac::Key::new(hmac::HMAC_SHA256, &secret.0)))
     }
 
     /// The first 16 bytes of HMAC-SHA-256 over the concatenation of `parts`.

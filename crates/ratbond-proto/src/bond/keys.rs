@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::datagram::{HEADER_LEN, Header, ReceiverIndex, SEALED_OVERHEAD, TAG_LEN};
 use super::kdf::{self, MacKey};
-use super::secret::{Erased, Secret32};
+use super::secret::{Erased, Secret32, off_the_stack};
 
 /// Datagrams sealed with one key after which a rekeying starts: RFC 9001, appendix B.1.1, for packets up to 2^11 bytes.
 pub const REKEY_AFTER_SEALED: u64 = 1 << 28;
@@ -27,6 +27,9 @@ pub enum Cipher {
     Aes256Gcm,
     /// ChaCha20-Poly1305: several times faster where it has not.
     ChaCha20Poly1305,
+    /// Neither hides nor proves: what a link costs without an AEAD. No number of the wire means it.
+    #[cfg(feature = "bench-null-cipher")]
+    Null,
 }
 
 impl Cipher {
@@ -36,6 +39,8 @@ impl Cipher {
         match self {
             Self::Aes256Gcm => 1,
             Self::ChaCha20Poly1305 => 2,
+            #[cfg(feature = "bench-null-cipher")]
+            Self::Null => 0,
         }
     }
 
@@ -49,11 +54,27 @@ impl Cipher {
         }
     }
 
-    const fn algorithm(self) -> &'static aead::Algorithm {
+    /// Its name, as users write and read it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            #[cfg(feature = "bench-null-cipher")]
+            Self::Null => "null",
+        }
+    }
+
+    fn key(self, material: &[u8]) -> Aead {
+        let algorithm = match self {
             Self::Aes256Gcm => &aead::AES_256_GCM,
             Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
-        }
+            #[cfg(feature = "bench-null-cipher")]
+            Self::Null => return Aead::Null,
+        };
+        #[expect(clippy::unwrap_used, reason = "both ciphers take 32 bytes, and the material has 32")]
+        let key = UnboundKey::new(algorithm, material).unwrap();
+        Aead::Real(Erased::new(LessSafeKey::new(key)))
     }
 }
 
@@ -69,7 +90,8 @@ pub enum Direction {
 /// The master secret of one key epoch of a session.
 #[derive(Clone, Debug)]
 pub struct Master {
-    secret: Secret32,
+    /// On the heap, so that moving a master leaves no copies on the stack.
+    secret: Box<Secret32>,
     epoch: u8,
 }
 
@@ -85,16 +107,20 @@ impl Master {
     /// Epoch 0, from the handshake that began the session.
     #[must_use]
     pub fn first(noise: &NoiseOutput) -> Self {
-        let ikm: [&[u8]; 3] = [&noise.split.0.0, &noise.split.1.0, &noise.hash];
-        Self { secret: kdf::extract(b"ratbond bond/1 master", &ikm), epoch: 0 }
+        Self::extract(b"ratbond bond/1 master", noise, 0)
     }
 
     /// The next epoch, from a fresh handshake that ran inside this session.
     #[must_use]
     pub fn next(&self, noise: &NoiseOutput) -> Self {
         let salt = kdf::expand_secret(&self.secret, "rekey", &[]);
+        Self::extract(&salt.0, noise, self.epoch.wrapping_add(1))
+    }
+
+    fn extract(salt: &[u8], noise: &NoiseOutput, epoch: u8) -> Self {
         let ikm: [&[u8]; 3] = [&noise.split.0.0, &noise.split.1.0, &noise.hash];
-        Self { secret: kdf::extract(&salt.0, &ikm), epoch: self.epoch.wrapping_add(1) }
+        let secret = off_the_stack(|| Box::new(kdf::extract(salt, &ikm)));
+        Self { secret, epoch }
     }
 
     /// The key epoch, modulo 256. Its two low bits are the phase in a datagram's type byte.
@@ -129,11 +155,15 @@ impl Master {
         OpenKey { key, iv, epoch: self.epoch, forged: 0 }
     }
 
-    fn link_key(&self, direction: Direction, cipher: Cipher, link: u16) -> (Erased<LessSafeKey>, Iv) {
+    fn link_key(&self, direction: Direction, cipher: Cipher, link: u16) -> (Aead, Iv) {
         let direction = match direction {
             Direction::ClientToServer => 0,
             Direction::ServerToClient => 1,
         };
+        off_the_stack(|| self.derive_link_key(direction, cipher, link))
+    }
+
+    fn derive_link_key(&self, direction: u8, cipher: Cipher, link: u16) -> (Aead, Iv) {
         let [link_high, link_low] = link.to_be_bytes();
         let mut material = Zeroizing::new([0; 44]);
         kdf::expand(
@@ -144,9 +174,38 @@ impl Master {
         );
         let mut iv = Iv([0; 12]);
         iv.0.copy_from_slice(&material[32..]);
-        #[expect(clippy::unwrap_used, reason = "both ciphers take 32 bytes, and the slice has 32")]
-        let key = UnboundKey::new(cipher.algorithm(), &material[..32]).unwrap();
-        (Erased::new(LessSafeKey::new(key)), iv)
+        (cipher.key(&material[..32]), iv)
+    }
+}
+
+/// A key for one cipher.
+#[derive(Debug)]
+enum Aead {
+    Real(Erased<LessSafeKey>),
+    #[cfg(feature = "bench-null-cipher")]
+    Null,
+}
+
+impl Aead {
+    /// Seals in place; the tag. None for a plaintext of 2^36 bytes and more.
+    fn seal(&self, nonce: Nonce, header: [u8; HEADER_LEN], frames: &mut [u8]) -> Option<[u8; TAG_LEN]> {
+        match self {
+            Self::Real(key) => {
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(header), frames).ok()?;
+                tag.as_ref().try_into().ok()
+            }
+            #[cfg(feature = "bench-null-cipher")]
+            Self::Null => Some([0; TAG_LEN]),
+        }
+    }
+
+    /// Opens in place what ends in its tag; what was sealed.
+    fn open<'a>(&self, nonce: Nonce, header: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        match self {
+            Self::Real(key) => key.open_in_place(nonce, Aad::from(header), sealed).ok(),
+            #[cfg(feature = "bench-null-cipher")]
+            Self::Null => sealed.split_last_chunk_mut::<TAG_LEN>().map(|(frames, _)| frames),
+        }
     }
 }
 
@@ -189,7 +248,7 @@ pub enum SealError {
 /// Seals one direction of one link in one key epoch. Not `Clone`: two copies would use a nonce twice.
 #[derive(Debug)]
 pub struct SealKey {
-    key: Erased<LessSafeKey>,
+    key: Aead,
     iv: Iv,
     epoch: u8,
     sealed: u64,
@@ -231,12 +290,8 @@ impl SealKey {
         let (head, body) = datagram.split_at_mut(HEADER_LEN);
         let (frames, tag_room) = body.split_at_mut(frames_len);
         head.copy_from_slice(&header);
-        // ring refuses only plaintexts of 2^36 bytes and more.
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(self.iv.nonce(number), Aad::from(header), frames)
-            .map_err(|_| SealError::NoRoom)?;
-        tag_room.copy_from_slice(tag.as_ref());
+        let tag = self.key.seal(self.iv.nonce(number), header, frames).ok_or(SealError::NoRoom)?;
+        tag_room.copy_from_slice(&tag);
         self.sealed += 1;
         Ok(len)
     }
@@ -245,7 +300,7 @@ impl SealKey {
 /// Opens one direction of one link in one key epoch.
 #[derive(Debug)]
 pub struct OpenKey {
-    key: Erased<LessSafeKey>,
+    key: Aead,
     iv: Iv,
     epoch: u8,
     forged: u64,
@@ -271,11 +326,11 @@ impl OpenKey {
             return None;
         }
         let (head, sealed) = datagram.split_at_mut(HEADER_LEN);
-        let opened = self.key.open_in_place(self.iv.nonce(number), Aad::from(&*head), sealed);
-        if opened.is_err() {
+        let opened = self.key.open(self.iv.nonce(number), head, sealed);
+        if opened.is_none() {
             self.forged += 1;
         }
-        opened.ok()
+        opened
     }
 }
 

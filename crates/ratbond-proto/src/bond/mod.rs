@@ -5,7 +5,8 @@
 //! | [`datagram`] | the clear header: kind, receiver index, packet number |
 //! | [`frame`] | frames inside a sealed datagram: read without copying, written in place |
 //! | [`handshake`] | how a session begins, links join, keys are renewed |
-//! | [`kdf`], [`keys`], [`keyring`], [`secret`] | key schedule, sealing, key epochs of a link, memory that is wiped |
+//! | [`kdf`], [`keys`], [`keyring`] | key schedule, sealing, key epochs of a link |
+//! | [`secret`], [`entropy`] | memory that is wiped, random numbers that are forgotten |
 //! | [`replay`], [`ack`] | the receiver: what has come, when to say so |
 //! | [`recovery`] | the sender: what is in flight, what is lost, what acks say of the path |
 //! | [`address`] | where the peer is, and how it may move |
@@ -19,6 +20,7 @@ pub mod ack;
 pub mod address;
 pub mod datagram;
 pub mod endpoint;
+pub mod entropy;
 pub mod frame;
 pub mod fuzz;
 pub mod handshake;

@@ -16,10 +16,29 @@ impl fmt::Debug for Secret32 {
     }
 }
 
+/// Runs `derive`, which gives a secret on the heap, and then overwrites the stack that it used: moving a value leaves its
+/// bytes where it was, and nobody wipes those.
+pub fn off_the_stack<T>(derive: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(derive: impl FnOnce() -> T) -> T {
+        derive()
+    }
+    /// Deeper than any derivation of keys goes.
+    #[inline(never)]
+    fn overwrite() {
+        let mut depth = [0u8; 16 << 10];
+        depth.zeroize();
+        std::hint::black_box(&mut depth);
+    }
+    let derived = apart(derive);
+    overwrite();
+    derived
+}
+
 /// A value on the heap whose own bytes are wiped after it was dropped.
 ///
 /// For types of libraries that hold key material inline but do not wipe it themselves. What such a type keeps on the
-/// heap is not reached; what the compiler left on the stack while the value was made is not reached either.
+/// heap is not reached; what was left on the stack while the value was made, [`off_the_stack`] reaches.
 pub struct Erased<T>(ManuallyDrop<Box<T>>);
 
 impl<T> Erased<T> {
@@ -27,6 +46,12 @@ impl<T> Erased<T> {
     #[must_use]
     pub fn new(value: T) -> Self {
         Self(ManuallyDrop::new(Box::new(value)))
+    }
+}
+
+impl<T: Clone> Clone for Erased<T> {
+    fn clone(&self) -> Self {
+        Self::new(T::clone(self))
     }
 }
 

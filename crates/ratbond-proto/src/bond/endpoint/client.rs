@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 
 use super::BondEndpointConfig;
 use super::assignment;
@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::sealed::{Outbox, Sealed, Word};
 use crate::addressing::Assignment;
 use crate::bond::datagram::{Kind, ReceiverIndex};
+use crate::bond::entropy::Entropy;
 use crate::bond::frame::RekeyStep;
 use crate::bond::frame::tlv::{FieldWriter, Fields, field};
 use crate::bond::handshake::client::{ClientHandshake, Established, RETRY_FIRST, RETRY_MAX};
@@ -27,7 +28,6 @@ use crate::bond::handshake::rekey::RekeyOffer;
 use crate::bond::handshake::{Credentials, HandshakeError};
 use crate::bond::kdf::MacKey;
 use crate::bond::link::Control;
-use crate::bond::secret::Secret32;
 use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
@@ -75,6 +75,8 @@ struct Approach {
 pub struct BondClient {
     credentials: Credentials,
     config: BondEndpointConfig,
+    entropy: Entropy,
+    /// For what is no secret: indexes.
     rng: ChaCha20Rng,
     steer: ReceiverIndex,
     sealed: Sealed,
@@ -92,13 +94,14 @@ pub struct BondClient {
 impl BondClient {
     /// An end without links.
     #[must_use]
-    pub fn new(credentials: Credentials, config: BondEndpointConfig) -> Self {
-        let mut rng = ChaCha20Rng::from_seed(config.seed.0);
+    pub fn new(credentials: Credentials, mut config: BondEndpointConfig) -> Self {
+        let (entropy, mut rng) = config.take_entropy();
         Self {
             credentials,
             steer: ReceiverIndex(rng.next_u32()),
             sealed: Sealed::new(Role::Client, config.scheduler),
             config,
+            entropy,
             rng,
             approaches: BTreeMap::new(),
             rest_until: Time::ZERO,
@@ -109,12 +112,6 @@ impl BondClient {
             refusal: Refusal::default(),
             events: VecDeque::new(),
         }
-    }
-
-    fn seed(&mut self) -> Secret32 {
-        let mut seed = Secret32([0; 32]);
-        self.rng.fill_bytes(&mut seed.0);
-        seed
     }
 
     /// How a WAN begins now: with a JOIN while the session lives, else with a handshake.
@@ -133,7 +130,7 @@ impl BondClient {
         let mut payload = FieldWriter::default();
         let ciphers: Vec<_> = self.config.ciphers.iter().map(|cipher| cipher.to_wire()).collect();
         payload.put(field::CIPHERS, &ciphers).put(field::TUNNEL_ID, &self.config.tunnel_id.to_be_bytes());
-        let (payload, seed) = (payload.as_slice().to_vec(), self.seed());
+        let (payload, seed) = (payload.as_slice().to_vec(), self.entropy.draw());
         let handshake = ClientHandshake::new(now, self.credentials.clone(), payload, self.steer, &seed);
         Attempt::Handshake { since: now, handshake: Box::new(handshake) }
     }
@@ -192,7 +189,7 @@ impl BondClient {
                 Ok(Some(established)) => return self.establish(now, wan, established),
                 Err(error @ (HandshakeError::Refused { .. } | HandshakeError::WrongVersion { .. })) => {
                     approach.attempt = Attempt::Rest { until: now + REST_AFTER_REFUSAL };
-                    self.refusal.tell(now, route.remote, error.to_string());
+                    self.refusal.tell(now, route.remote, error);
                 }
                 // Forged, late or garbage: nothing has changed.
                 Err(_) => {}
@@ -272,7 +269,11 @@ impl BondClient {
                     _ => {}
                 }
                 if code != DONE {
-                    self.refusal.tell(now, route.remote, format!("the server ended the session: {reason}"));
+                    self.refusal.tell(
+                        now,
+                        route.remote,
+                        format_args!("the server ended the session: {reason}"),
+                    );
                 }
                 self.sealed.end(now, &DownReason::Peer);
             }
@@ -285,7 +286,7 @@ impl BondClient {
             return;
         }
         self.rekey_at = Some(now + REKEY_RETRY);
-        let seed = self.seed();
+        let seed = self.entropy.draw();
         let Some(keys) = &self.sealed.keys else { return };
         // Credentials that began a session are keys.
         let Ok(offer) = RekeyOffer::new(&keys.master, &self.credentials, &seed) else { return };

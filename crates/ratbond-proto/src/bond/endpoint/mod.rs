@@ -21,6 +21,10 @@ mod assignment;
 mod refusal;
 mod sealed;
 
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::bond::entropy::Entropy;
 use crate::bond::keys::Cipher;
 use crate::bond::secret::Secret32;
 use crate::scheduler::SchedulerKind;
@@ -45,4 +49,15 @@ pub struct BondEndpointConfig {
     pub ciphers: Vec<Cipher>,
     /// Fresh entropy: all random numbers come of it.
     pub seed: Secret32,
+}
+
+impl BondEndpointConfig {
+    /// Takes the seed out, so that it does not outlive the keys that are drawn from it; and a generator for numbers that
+    /// are no secrets.
+    fn take_entropy(&mut self) -> (Entropy, ChaCha20Rng) {
+        let seed = std::mem::replace(&mut self.seed, Secret32([0; 32]));
+        let mut entropy = Entropy::new(seed);
+        let rng = ChaCha20Rng::from_seed(entropy.draw().0);
+        (entropy, rng)
+    }
 }

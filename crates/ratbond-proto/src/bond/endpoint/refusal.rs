@@ -1,5 +1,6 @@
 //! What is told of datagrams that are refused: once in a while, however many come.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Remembers words about what came from `remote`, unless others were said a moment ago.
-    pub fn tell(&mut self, now: Time, remote: SocketAddr, words: impl Into<String>) {
+    /// Remembers words about what came from `remote`, unless others were said a moment ago. Only then are they written
+    /// out: under a flood nearly all are not.
+    pub fn tell(&mut self, now: Time, remote: SocketAddr, words: impl Display) {
         if self.told_at.is_none_or(|at| now.saturating_since(at) >= TELL_EVERY) {
             self.told_at = Some(now);
-            self.waiting = Some((words.into(), remote));
+            self.waiting = Some((words.to_string(), remote));
         }
     }
 

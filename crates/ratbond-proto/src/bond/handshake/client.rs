@@ -8,14 +8,12 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-
 use super::message::{self, Opening};
 use super::noise::Noise;
 use super::{Credentials, HandshakeError};
 use crate::Time;
 use crate::bond::datagram::{Kind, ReceiverIndex};
+use crate::bond::entropy::Entropy;
 use crate::bond::frame::tlv::{Fields, field};
 use crate::bond::kdf::MacKey;
 use crate::bond::keys::{Cipher, Master};
@@ -56,7 +54,7 @@ pub struct ClientHandshake {
     payload: Vec<u8>,
     filter: MacKey,
     opening: Opening,
-    rng: ChaCha20Rng,
+    entropy: Entropy,
     state: State,
     next_send: Time,
     wait: Duration,
@@ -73,15 +71,17 @@ impl ClientHandshake {
         steer: ReceiverIndex,
         seed: &Secret32,
     ) -> Self {
-        let mut rng = ChaCha20Rng::from_seed(seed.0);
-        let opening = Opening { steer, mode: credentials.mode(), sender: ReceiverIndex(rng.next_u32()) };
+        let mut entropy = Entropy::new(seed.clone());
+        let [a, b, c, d, ..] = entropy.draw().0;
+        let sender = ReceiverIndex(u32::from_be_bytes([a, b, c, d]));
+        let opening = Opening { steer, mode: credentials.mode(), sender };
         let filter = credentials.filter_key();
         let mut handshake = Self {
             credentials,
             payload,
             filter,
             opening,
-            rng,
+            entropy,
             state: State::Done,
             next_send: now,
             wait: RETRY_FIRST,
@@ -144,15 +144,14 @@ impl ClientHandshake {
 
     fn start_over(&mut self) {
         let mut token = [0; 16];
-        self.rng.fill_bytes(&mut token);
+        token.copy_from_slice(&self.entropy.draw().0[..16]);
         self.state = State::Requesting { request: message::request(self.opening, token, &self.filter) };
     }
 
     fn prove(&mut self, now: Time, datagram: &[u8]) -> Result<(), HandshakeError> {
         let State::Requesting { request } = &self.state else { return Err(HandshakeError::Unexpected) };
         let cookie = message::read_challenge(datagram, request, &self.filter)?;
-        let mut seed = Secret32([0; 32]);
-        self.rng.fill_bytes(&mut seed.0);
+        let seed = self.entropy.draw();
         let mut noise = Box::new(Noise::initiator(&self.credentials, &self.opening.prologue(), &seed)?);
         let mut first = Vec::new();
         noise.write(&self.payload, &mut first)?;

@@ -139,7 +139,7 @@ struct Resolver {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(SeededRandom(ChaCha20Rng::from_seed(self.rng.0))))
+        Some(Box::new(SeededRandom(Erased::new(ChaCha20Rng::from_seed(self.rng.0)))))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -148,7 +148,7 @@ impl CryptoResolver for Resolver {
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
         matches!(choice, HashChoice::SHA256)
-            .then(|| Box::new(Sha256(digest::Context::new(&digest::SHA256))) as Box<dyn Hash>)
+            .then(|| Box::new(Sha256(Erased::new(digest::Context::new(&digest::SHA256)))) as Box<dyn Hash>)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
@@ -157,7 +157,7 @@ impl CryptoResolver for Resolver {
     }
 }
 
-struct SeededRandom(ChaCha20Rng);
+struct SeededRandom(Erased<ChaCha20Rng>);
 
 impl Random for SeededRandom {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
@@ -219,7 +219,8 @@ impl Dh for X25519 {
     }
 }
 
-struct Sha256(digest::Context);
+/// Noise keys HMACs with it, so its state is as secret as a key.
+struct Sha256(Erased<digest::Context>);
 
 impl Hash for Sha256 {
     fn name(&self) -> &'static str {
@@ -235,7 +236,7 @@ impl Hash for Sha256 {
     }
 
     fn reset(&mut self) {
-        self.0 = digest::Context::new(&digest::SHA256);
+        *self.0 = digest::Context::new(&digest::SHA256);
     }
 
     fn input(&mut self, data: &[u8]) {
@@ -243,7 +244,7 @@ impl Hash for Sha256 {
     }
 
     fn result(&mut self, out: &mut [u8]) {
-        out[..32].copy_from_slice(self.0.clone().finish().as_ref());
+        out[..32].copy_from_slice(digest::Context::clone(&self.0).finish().as_ref());
     }
 }
 

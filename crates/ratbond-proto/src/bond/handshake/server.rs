@@ -15,9 +15,10 @@ use super::noise::{Noise, ServerKeys};
 use super::{HandshakeError, Mode};
 use crate::Time;
 use crate::bond::datagram::{Kind, MAX_DATAGRAM_LEN, ReceiverIndex};
+use crate::bond::entropy::Entropy;
 use crate::bond::frame::MAX_REASON_LEN;
 use crate::bond::frame::tlv::{FieldWriter, Fields, field};
-use crate::bond::kdf::{self, MAC_LEN, MacKey};
+use crate::bond::kdf::{MAC_LEN, MacKey};
 use crate::bond::keys::{Cipher, Master};
 use crate::bond::secret::Secret32;
 
@@ -54,8 +55,7 @@ pub struct ServerHandshakes {
     filter: MacKey,
     cookies: Cookies,
     limit: RateLimit,
-    seed: Secret32,
-    made: u64,
+    entropy: Entropy,
     responses: VecDeque<(Time, [u8; MAC_LEN], Vec<u8>)>,
 }
 
@@ -69,8 +69,7 @@ impl ServerHandshakes {
             keys,
             cookies: Cookies::new(cookie_seed),
             limit,
-            seed,
-            made: 0,
+            entropy: Entropy::new(seed),
             responses: VecDeque::new(),
         }
     }
@@ -138,8 +137,7 @@ impl ServerHandshakes {
     }
 
     fn offer(&mut self, opening: Opening, message: &[u8], datagram: &[u8]) -> Result<Offer, HandshakeError> {
-        self.made += 1;
-        let seed = kdf::expand_secret(&self.seed, "handshake", &self.made.to_be_bytes());
+        let seed = self.entropy.draw();
         let mut noise = Noise::responder(&self.keys, &opening.prologue(), &seed)?;
         let payload = noise.read(message)?;
         Fields::parse(&payload).map_err(|_| HandshakeError::Malformed)?;

@@ -33,7 +33,7 @@ impl BondServer {
             Ok(Verdict::Reply(reply)) => self.outbox.push_back((route, reply)),
             Ok(Verdict::Refuse(reply, error)) => {
                 self.outbox.push_back((route, reply));
-                self.refusal.tell(now, route.remote, error.to_string());
+                self.refusal.tell(now, route.remote, error);
             }
             Ok(Verdict::Offer(offer)) => self.answer(now, route, *offer),
             Err(error) => self.refuse(now, route.remote, &error),
@@ -45,12 +45,12 @@ impl BondServer {
         match error {
             HandshakeError::WrongMac => {
                 let remedy = self.keys.mode().remedy();
-                self.refusal.tell(now, remote, format!("{error}; {remedy}"));
+                self.refusal.tell(now, remote, format_args!("{error}; {remedy}"));
             }
             HandshakeError::WrongVersion { .. }
             | HandshakeError::WrongMode { .. }
             | HandshakeError::TooMany => {
-                self.refusal.tell(now, remote, error.to_string());
+                self.refusal.tell(now, remote, error);
             }
             _ => {}
         }
@@ -65,7 +65,7 @@ impl BondServer {
         let psk = self.roster.get(session).map_or(Secret32([0; 32]), |client| client.psk.clone());
         let answer = match self.judge(session, &offer) {
             Err((code, words)) => {
-                self.refusal.tell(now, route.remote, words.as_str());
+                self.refusal.tell(now, route.remote, &words);
                 offer.refuse(&psk, code, &words)
             }
             Ok(cipher) => {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 
 use self::member::Member;
 use super::BondEndpointConfig;
@@ -25,6 +25,7 @@ use super::refusal::Refusal;
 use super::roster::{NamedClient, Roster};
 use super::sealed::{Outbox, Word};
 use crate::bond::datagram::{Kind, ReceiverIndex};
+use crate::bond::entropy::Entropy;
 use crate::bond::frame::RekeyStep;
 use crate::bond::handshake::server::ServerHandshakes;
 use crate::bond::handshake::{Mode, ServerKeys};
@@ -54,6 +55,8 @@ const REVOKED: u8 = 2;
 pub struct BondServer {
     keys: ServerKeys,
     config: BondEndpointConfig,
+    entropy: Entropy,
+    /// For what is no key: indexes and tokens.
     rng: ChaCha20Rng,
     handshakes: ServerHandshakes,
     roster: Roster,
@@ -72,17 +75,17 @@ pub struct BondServer {
 impl BondServer {
     /// An end without sessions. With named clients it knows nobody before [`Endpoint::set_clients`].
     #[must_use]
-    pub fn new(keys: ServerKeys, config: BondEndpointConfig) -> Self {
-        let mut rng = ChaCha20Rng::from_seed(config.seed.0);
-        let (cookie_seed, seed) = (draw(&mut rng), draw(&mut rng));
+    pub fn new(keys: ServerKeys, mut config: BondEndpointConfig) -> Self {
+        let (mut entropy, rng) = config.take_entropy();
         let roster = match keys.mode() {
             Mode::Named => Roster::default(),
             Mode::Shared => Roster::shared(),
         };
         Self {
-            handshakes: ServerHandshakes::new(keys.clone(), cookie_seed, seed),
+            handshakes: ServerHandshakes::new(keys.clone(), entropy.draw(), entropy.draw()),
             keys,
             config,
+            entropy,
             rng,
             roster,
             members: BTreeMap::new(),
@@ -118,7 +121,7 @@ impl BondServer {
         for word in member.sealed.handle_datagram(now, route, datagram, token, &mut self.outbox) {
             match word {
                 Word::Rekey { step: RekeyStep::Offer, over, epoch, message } => {
-                    let seed = draw(&mut self.rng);
+                    let seed = self.entropy.draw();
                     if let Some(client) = self.roster.get(member.client) {
                         member.rekey(&self.keys, client, over, (epoch, &message), &seed);
                     }
@@ -228,7 +231,7 @@ impl Endpoint for BondServer {
             Ok(Kind::Challenge | Kind::Response | Kind::Joined | Kind::Version) => {}
             Err(_) => {
                 let remedy = self.keys.mode().remedy();
-                self.refusal.tell(now, route.remote, format!("it is no bond/1: {remedy}"));
+                self.refusal.tell(now, route.remote, format_args!("it is no bond/1: {remedy}"));
             }
         }
     }
@@ -305,10 +308,4 @@ impl Endpoint for BondServer {
         };
         self.roster.iter().filter_map(running).collect()
     }
-}
-
-fn draw(rng: &mut ChaCha20Rng) -> Secret32 {
-    let mut secret = Secret32([0; 32]);
-    rng.fill_bytes(&mut secret.0);
-    secret
 }
