@@ -18,6 +18,7 @@ use ratbond_proto::bond::handshake::join::{Join, JoinVerdict};
 use ratbond_proto::bond::handshake::rekey::{self, RekeyOffer};
 use ratbond_proto::bond::handshake::server::{ClientId, ServerHandshakes, Verdict};
 use ratbond_proto::bond::handshake::{Credentials, ServerKeys, shared_psk};
+use ratbond_proto::bond::kdf::{self, MacKey};
 use ratbond_proto::bond::keys::{Cipher, Direction, Master};
 use ratbond_proto::bond::secret::Secret32;
 
@@ -96,6 +97,13 @@ impl Peer {
             ["answer", epoch, offer] => self.answer(epoch.parse()?, &bytes(offer)?),
             ["finish", epoch, answer] => self.finish(epoch.parse()?, &bytes(answer)?),
             ["switch"] => self.switch(),
+            ["extract", salt, ikm] => Ok(hex(&kdf::extract(&bytes(salt)?, &[&bytes(ikm)?]).0)),
+            ["expand", key, label, info, len] => {
+                let mut out = vec![0; len.parse()?];
+                kdf::expand(&secret(key)?, label, &bytes(info)?, &mut out);
+                Ok(hex(&out))
+            }
+            ["mac", key, text] => Ok(hex(&MacKey::new(&secret(key)?).tag(&[&bytes(text)?]))),
             _ => Err("unknown command".into()),
         }
     }
