@@ -12,6 +12,9 @@ __version__: str
 class EngineError(Exception):
     """Something the engine or the kernel refused; the text is one line for the user."""
 
+def keep_memory_private() -> None:
+    """No core dump of this process, and nobody but the superuser reads its memory, from now on: before a secret is read."""
+
 EventKind = Literal[
     "session_up",
     "session_down",
@@ -31,7 +34,8 @@ def public_key(private_key: str) -> str:
 class Event:
     """Something that happened; see ``kind``.
 
-    - ``session_up``: the first link of a session is up. ``peer`` is ``"ratbond"`` or ``"stock"``. A tun may be attached.
+    - ``session_up``: the first link of a session is up. ``peer`` is ``"ratbond"`` or ``"stock"``; ``detail`` is the
+      cipher of sealed links. A tun may be attached.
     - ``session_down``: the last link of a session is dead. Its tun stays attached until it is detached.
     - ``link_up`` / ``link_suspect`` / ``link_down``: a link joined, stopped answering, or left, with the reason in ``detail``.
     - ``assigned``: the server has told this client its inner ``addresses``; before ``session_up``, and when they change.
@@ -93,6 +97,7 @@ class SessionSnapshot(TypedDict):
     id: int
     up: bool
     peer: str
+    cipher: Literal["aes-256-gcm", "chacha20-poly1305", ""]  # "": not sealed, or before the handshake
     tunnel_id: int
     scheduler: str
     uptime_ms: float
@@ -158,6 +163,9 @@ class Engine:
         private_key: str | None = None,  # bond with named clients: this end's X25519 key, 64 hex digits
         server_key: str | None = None,  # a named client: the server's public key
         psk: str | None = None,  # a named client: what it shares with the server besides
+        cipher: Literal[
+            "auto", "aes-256-gcm", "chacha20-poly1305"
+        ] = "auto",  # bond: by the CPU, or this one only
         listen: tuple[str, int] | None = None,  # server: address, port
     ) -> None: ...
     @property

@@ -88,6 +88,14 @@ Aes = Annotated[
     bool | None,
     typer.Option("--aes", help="The stock program's AES; needs a secret. It hides, but proves nothing."),
 ]
+Cipher = Annotated[
+    str | None,
+    typer.Option(
+        help="The only cipher for sealed links: aes-256-gcm or chacha20-poly1305; auto takes the one that the client's "
+        "CPU is faster at.  [default: auto]",
+        metavar="NAME",
+    ),
+]
 Secret = Annotated[
     str | None,
     typer.Option(
@@ -165,6 +173,7 @@ def client(
     address: Address = None,
     protocol: Protocol = None,
     aes: Aes = None,
+    cipher: Cipher = None,
     secret: Secret = None,
     secret_file: SecretFile = None,
     balance_adaptive: BalanceAdaptive = None,
@@ -201,6 +210,7 @@ def server(
     address: Address = None,
     protocol: Protocol = None,
     aes: Aes = None,
+    cipher: Cipher = None,
     secret: Secret = None,
     secret_file: SecretFile = None,
     balance_adaptive: BalanceAdaptive = None,
@@ -225,6 +235,7 @@ def keygen() -> None:
     """Print a new secret for both ends: put it into a file of mode 0600 and give --secret-file."""
     from ratbond import secret
 
+    _keep_memory_private()
     typer.echo(secret.generate())
 
 
@@ -254,6 +265,7 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
     from ratbond import config as configuration
     from ratbond import logs
 
+    _keep_memory_private()
     config = configuration.merge(model, flags, configuration.process_environment())
     logs.configure(debug=config.debug or config.trace, syslog=not config.nosyslog)
     log = logs.get_logger(__name__)
@@ -277,6 +289,16 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
             traceback=config.debug,
         )
         sys.exit(1)
+
+
+def _keep_memory_private() -> None:
+    """Before a secret is read: from then on this process must leave no core dump."""
+    from ratbond.engine import EngineError, keep_memory_private
+
+    try:
+        keep_memory_private()
+    except EngineError as error:
+        raise RatbondError(str(error)) from None
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ TUN_MTU_BOND = (
 )
 
 _BALANCES = ("adaptive", "consistent", "roundrobin")
+_MAX_SECRET_CHARS = 4_096
 
 ENVIRONMENT = {"RATBOND_SECRET": "secret"}
 
@@ -117,6 +118,7 @@ class TunnelConfig(BaseModel):
     address: Host = Host.AUTO
     protocol: Literal["kcp", "bond"] | None = None
     aes: bool = False
+    cipher: Literal["auto", "aes-256-gcm", "chacha20-poly1305"] = "auto"
     secret: SecretStr | None = None
     secret_file: Path | None = None
     balance_adaptive: bool = False
@@ -159,6 +161,10 @@ class TunnelConfig(BaseModel):
             raise ValueError(
                 "--balance-adaptive needs sealed links, whose packets carry numbers: make a secret with "
                 "`ratbond keygen`, and give it to both ends with --secret-file FILE, without --aes or --protocol kcp"
+            )
+        if self.cipher != "auto" and not self.sealed:
+            raise ValueError(
+                "--cipher is for sealed links: give a secret as well, and leave out --protocol kcp and --aes"
             )
         if self.sealed and self.mux > 1:
             raise ValueError(
@@ -289,13 +295,19 @@ def _bounds(kind: str, context: Mapping[str, Any]) -> str:
 def read_secret(path: Path) -> str:
     """The secret in a file that nobody but its owner can read. Raises UsageError with one line."""
     try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file:
+            # Of the open file: the name may lead elsewhere a moment later.
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_MAX_SECRET_CHARS + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise UsageError(f"--secret-file {path}: {reason}") from None
     if stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"--secret-file {path}: others may read it; run: chmod 600 {path}")
+    if len(text) > _MAX_SECRET_CHARS:
+        raise UsageError(
+            f"--secret-file {path}: that is no secret, it is longer than {_MAX_SECRET_CHARS} characters"
+        )
     if not text:
         raise UsageError(f"--secret-file {path}: the file is empty")
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from ratbond._core import Engine, EngineError, Event, Tun
+from ratbond._core import Engine, EngineError, Event, Tun, keep_memory_private
 
 if TYPE_CHECKING:
     from ratbond._core import EventKind, LinkSnapshot, SessionSnapshot
@@ -22,6 +22,7 @@ __all__ = [
     "SessionSnapshot",
     "Tun",
     "TunApi",
+    "keep_memory_private",
 ]
 
 

@@ -58,7 +58,8 @@ ISSUE_FLAGS = {
     "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route"],
     "server": ["--listen-addr"],
     "both": [
-        "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--secret",
+        "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
+        "--secret",
         "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--mux",
         "--http-listen-addr", "--stats-interval", "--debug", "--trace", "--nosyslog",
     ],

@@ -64,6 +64,9 @@ def test_both_ends_make_the_same_ipv6_network_from_the_tunnel_id() -> None:
         ({"protocol": "kcp", "secret": "x"}, ["--aes", "--protocol"]),
         ({"protocol": "bond", "secret": "x", "aes": True}, ["--aes", "--protocol kcp"]),
         ({"secret": "x", "mux": 2}, ["--mux", "--protocol kcp"]),
+        ({"cipher": "aes-256-gcm"}, ["--cipher", "secret"]),
+        ({"cipher": "aes-256-gcm", "secret": "x", "aes": True}, ["--cipher", "--aes"]),
+        ({"cipher": "rot13", "secret": "x"}, ["--cipher", "aes-256-gcm", "chacha20-poly1305"]),
         (
             {"balance_consistent": True, "balance_roundrobin": True},
             ["--balance-consistent", "--balance-roundrobin"],

@@ -47,7 +47,7 @@ pub struct EngineEvent {
     pub wan: Option<WanId>,
     /// The WAN's name: as it was added, or the peer's address on a server.
     pub name: String,
-    /// Why, in words; or the text of a refusal or note.
+    /// Why, in words; the text of a refusal or note; or the cipher of a session that is up.
     pub detail: String,
     /// How many WANs carry packets now.
     pub wans_up: usize,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use ratbond_proto::Role;
 use ratbond_proto::bond::handshake::{Credentials, ServerKeys};
+use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::scheduler::SchedulerKind;
 
@@ -28,6 +29,8 @@ pub struct EngineConfig {
     pub role: Role,
     /// What its links speak.
     pub protocol: Protocol,
+    /// The only cipher for sealed links; without one the CPU chooses.
+    pub cipher: Option<Cipher>,
     /// Both ends have the same; 1 to 65,525.
     pub tunnel_id: u16,
     /// How packets are spread.

@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 
 use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient};
 use ratbond_proto::bond::handshake::ServerKeys;
-use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::link::WanId;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Role, Time};
 
+use crate::cipher;
 use crate::command::{Command, CommandSource, EngineEvent, EventSink, Snapshot, WanSpec};
 use crate::config::{EngineConfig, Protocol};
 use crate::error::EngineError;
@@ -202,7 +202,7 @@ fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
     let bond = BondEndpointConfig {
         tunnel_id: config.tunnel_id,
         scheduler: config.scheduler,
-        ciphers: ciphers(),
+        ciphers: cipher::choose(config.cipher),
         seed: config.seed.clone(),
     };
     match config.protocol {
@@ -218,28 +218,4 @@ fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
         Protocol::BondClient(credentials) => Box::new(BondClient::new(credentials, bond)),
         Protocol::BondServer(keys) => Box::new(BondServer::new(keys, bond)),
     }
-}
-
-/// Both ciphers, the one that this CPU is faster at first.
-fn ciphers() -> Vec<Cipher> {
-    let mut ciphers = vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
-    if !has_aes_instructions() {
-        ciphers.reverse();
-    }
-    ciphers
-}
-
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn has_aes_instructions() -> bool {
-    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn has_aes_instructions() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
-}
-
-#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes_instructions() -> bool {
-    false
 }

@@ -4,6 +4,7 @@
 //! that owns the sockets, the tuns and the protocol's endpoint, and a handle that talks to it through a command channel
 //! and an event queue. No lock is held while a packet waits.
 
+mod cipher;
 mod clock;
 mod command;
 mod config;
@@ -11,6 +12,7 @@ pub mod emulator;
 mod engine;
 mod error;
 mod poller;
+mod privacy;
 mod tun;
 mod udp;
 mod worker;
@@ -19,4 +21,5 @@ pub use command::{EngineEvent, EngineEventKind, Snapshot};
 pub use config::{EngineConfig, Protocol};
 pub use engine::Engine;
 pub use error::EngineError;
+pub use privacy::keep_memory_private;
 pub use tun::Tun;

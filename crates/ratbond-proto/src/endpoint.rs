@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::bond::endpoint::NamedClient;
+use crate::bond::keys::Cipher;
 use crate::event::{Event, Peer};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
@@ -52,6 +53,8 @@ pub struct SessionReport {
     pub peer: Option<Peer>,
     /// Since when it is up.
     pub up_since: Option<Time>,
+    /// What seals it; none before the handshake, and for links that are not sealed.
+    pub cipher: Option<Cipher>,
     /// Counters.
     pub stats: SessionStats,
     /// What a server's rules for its client kept back.

@@ -9,6 +9,7 @@ use pyo3::types::PyList;
 use ratbond_io::{EngineConfig, Protocol};
 use ratbond_proto::Role;
 use ratbond_proto::bond::handshake::{Credentials, ServerKeys, shared_psk};
+use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::endpoint::SessionId;
 use ratbond_proto::link::WanId;
@@ -32,7 +33,7 @@ pub(crate) struct Engine {
 impl Engine {
     #[new]
     #[pyo3(signature = (*, role, protocol, tunnel_id, scheduler, mux = 1, secret = None, private_key = None,
-                        server_key = None, psk = None, listen = None))]
+                        server_key = None, psk = None, cipher = "auto", listen = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -45,6 +46,7 @@ impl Engine {
         private_key: Option<&str>,
         server_key: Option<&str>,
         psk: Option<&str>,
+        cipher: &str,
         listen: Option<(String, u16)>,
     ) -> PyResult<Self> {
         let role = match role {
@@ -63,7 +65,8 @@ impl Engine {
         let (kind, name) = parse_scheduler(scheduler)?;
         let listen = listen.map(|(host, port)| address(&host, port)).transpose()?;
         let seed = random_seed()?;
-        let config = EngineConfig { role, protocol, tunnel_id, scheduler: kind, mux, listen, seed };
+        let cipher = parse_cipher(cipher)?;
+        let config = EngineConfig { role, protocol, cipher, tunnel_id, scheduler: kind, mux, listen, seed };
         let engine = py.detach(|| ratbond_io::Engine::new(config)).map_err(refused)?;
         Ok(Self { engine, tunnel_id, scheduler: Mutex::new(name) })
     }
@@ -163,6 +166,15 @@ fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static str)> {
         "consistent" => Ok((SchedulerKind::Consistent, "consistent")),
         "roundrobin" => Ok((SchedulerKind::RoundRobin, "roundrobin")),
         other => Err(usage(format!("no such scheduler: {other}"))),
+    }
+}
+
+fn parse_cipher(name: &str) -> PyResult<Option<Cipher>> {
+    match name {
+        "auto" => Ok(None),
+        "aes-256-gcm" => Ok(Some(Cipher::Aes256Gcm)),
+        "chacha20-poly1305" => Ok(Some(Cipher::ChaCha20Poly1305)),
+        other => Err(usage(format!("no such cipher: {other}"))),
     }
 }
 

@@ -12,12 +12,19 @@ mod tun;
 
 use pyo3::prelude::*;
 
+/// No core dump, and no reading of this process's memory by other users, from now on.
+#[pyfunction]
+fn keep_memory_private() -> PyResult<()> {
+    ratbond_io::keep_memory_private().map_err(error::refused)
+}
+
 /// The compiled module `ratbond._core`.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("EngineError", module.py().get_type::<error::EngineError>())?;
     module.add_function(wrap_pyfunction!(client::public_key_of, module)?)?;
+    module.add_function(wrap_pyfunction!(keep_memory_private, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<event::Event>()?;
     module.add_class::<tun::Tun>()?;

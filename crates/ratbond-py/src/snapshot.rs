@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use ratbond_io::Snapshot;
+use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::endpoint::SessionReport;
 use ratbond_proto::session::{LinkReport, LinkState};
 
@@ -29,6 +30,7 @@ pub(crate) fn to_python<'py>(
         dict.set_item("id", report.id.0)?;
         dict.set_item("up", report.up_since.is_some())?;
         dict.set_item("peer", report.peer.map_or("", peer_name))?;
+        dict.set_item("cipher", report.cipher.map_or("", Cipher::name))?;
         dict.set_item("tunnel_id", facts.tunnel_id)?;
         dict.set_item("scheduler", facts.scheduler)?;
         let uptime = report.up_since.map(|since| snapshot.at.saturating_since(since));

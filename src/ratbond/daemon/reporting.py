@@ -133,6 +133,7 @@ def session_status(session: SessionSnapshot, base: Sample, now: Sample) -> Sessi
         id=session["id"],
         up=session["up"],
         peer=session["peer"],
+        cipher=session["cipher"],
         uptime_s=session["uptime_ms"] / 1000,
         tun=session["tun"],
         rates=rates((session["id"], -1, -1), base, now),
@@ -171,7 +172,7 @@ def _link_status(session: int, link: LinkSnapshot, base: Sample, now: Sample) ->
 def encryption(config: TunnelConfig) -> str:
     """What hides and proves the traffic."""
     if config.sealed:
-        return "sealed with AES-256-GCM or ChaCha20-Poly1305, whichever the client's CPU is faster at"
+        return f"sealed, cipher {config.cipher}"
     return "aes-cfb (not authenticated)" if config.aes else "none"
 
 

@@ -78,7 +78,8 @@ def log_event(event: Event) -> None:
         case "link_down":
             log.warning("link left the bond", link=event.name, links_up=event.links_up, **_why(event))
         case "session_up":
-            log.info("the bond is up", peer=event.peer, **_why(event))
+            cipher = {"cipher": event.detail} if event.detail else {}
+            log.info("the bond is up", peer=event.peer, **cipher)
         case "session_down":
             log.warning("the bond is down", **_why(event))
         case "refused":

@@ -54,6 +54,7 @@ def make_engine(config: TunnelConfig) -> Engine:
         scheduler=config.scheduler,
         mux=config.mux,
         secret=_engine_secret(config),
+        cipher=config.cipher,
         listen=(listen.host, listen.port) if listen else None,
     )
 

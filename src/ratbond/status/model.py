@@ -68,6 +68,7 @@ class SessionStatus:
     id: int
     up: bool
     peer: str  # "ratbond", "stock", or "" before it is known
+    cipher: str  # that seals its links; "" before the handshake, and where none does
     uptime_s: float
     tun: str
     rates: Rates  # through the tun

@@ -30,7 +30,8 @@ def render(status: Mapping[str, Any]) -> str:
 def _session(session: Mapping[str, Any]) -> Iterator[str]:
     state = f"up for {duration(session['uptime_s'])}" if session["up"] else "DOWN"
     peer = f" with a {session['peer']} peer" if session["peer"] else ""
-    yield f"bond {state}{peer}, {session['tun'] or 'no tun yet'}: {_traffic(session)}"
+    cipher = f", sealed with {session['cipher']}" if session.get("cipher") else ""
+    yield f"bond {state}{peer}{cipher}, {session['tun'] or 'no tun yet'}: {_traffic(session)}"
     yield (
         f"packets that found no link: {session['no_link_drops']}, "
         f"sent again over another link: {session['requeued_packets']}"

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
 use ratbond_proto::link::{SocketId, WanId};
 use ratbond_proto::{Event, Time};
@@ -241,7 +242,11 @@ impl Worker {
 
     fn handle_event(&mut self, now: Time, event: &EndpointEvent) {
         let (kind, wan, detail) = match &event.event {
-            Event::SessionUp(peer) => (EngineEventKind::SessionUp(*peer), None, String::new()),
+            Event::SessionUp(peer) => {
+                let report = self.endpoint.reports().into_iter().find(|report| report.id == event.session);
+                let cipher = report.and_then(|report| report.cipher).map_or("", Cipher::name);
+                (EngineEventKind::SessionUp(*peer), None, cipher.to_owned())
+            }
             Event::SessionDown => (EngineEventKind::SessionDown, None, String::new()),
             Event::WanUp(wan) => (EngineEventKind::LinkUp, Some(*wan), String::new()),
             Event::WanSuspect(wan) => {

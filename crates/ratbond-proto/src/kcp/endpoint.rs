@@ -249,6 +249,7 @@ impl Endpoint for KcpEndpoint {
             id: SESSION,
             peer: self.session.peer(),
             up_since: self.session.up_since(),
+            cipher: None,
             stats: self.session.stats(),
             gate: GateStats::default(),
             links: self.session.reports(),

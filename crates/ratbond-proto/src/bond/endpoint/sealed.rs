@@ -142,6 +142,7 @@ impl Sealed {
             id,
             peer: self.session.peer(),
             up_since: self.session.up_since(),
+            cipher: self.keys.as_ref().map(|keys| keys.cipher),
             stats: self.session.stats(),
             gate: GateStats::default(),
             links: self.session.reports(),
