@@ -29,7 +29,6 @@ use crate::bond::entropy::Entropy;
 use crate::bond::frame::RekeyStep;
 use crate::bond::handshake::server::ServerHandshakes;
 use crate::bond::handshake::{Mode, ServerKeys};
-use crate::bond::secret::Secret32;
 use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
