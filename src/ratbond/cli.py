@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 # Loaded only when it is called: nothing that runs a tunnel pays for it, or knows of it.
 _LAZY_COMMANDS: Final[Mapping[str, str]] = {"lab": "ratbond.lab.cli"}
+_CLIENT_COMMANDS: Final = "ratbond.clients_cli"  # `ratbond client add` and its like
 _DEFAULT_COMMAND: Final = "client"
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_HELP: Final = frozenset({"--help", "-h"})
 _OWN_FLAGS: Final = frozenset({"--help", "-h", "--version"})
 
 
@@ -141,8 +143,18 @@ Trace = Annotated[bool | None, typer.Option("--trace", help="Log everything.")]
 NoSyslog = Annotated[bool | None, typer.Option("--nosyslog", help="Log to standard error only.")]
 
 
-@app.command()
+client_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    subcommand_metavar="[COMMAND]",
+    context_settings={"max_content_width": 110},
+)
+app.add_typer(client_app, name="client")
+
+
+@client_app.callback()
 def client(
+    context: typer.Context,
     *,
     connect_addr: Annotated[
         str | None,
@@ -166,41 +178,12 @@ def client(
     no_default_route: Annotated[
         bool | None, typer.Option("--no-default-route", help="Do not route everything through the tunnel.")
     ] = None,
-    tunnel_id: TunnelId = None,
-    tun_name: TunName = None,
-    tunnel_ip: TunnelIp = None,
-    tunnel_ip6: TunnelIp6 = None,
-    address: Address = None,
-    protocol: Protocol = None,
-    aes: Aes = None,
-    cipher: Cipher = None,
-    secret: Secret = None,
-    secret_file: SecretFile = None,
-    balance_adaptive: BalanceAdaptive = None,
-    balance_consistent: BalanceConsistent = None,
-    balance_roundrobin: BalanceRoundrobin = None,
-    mux: Mux = None,
-    http_listen_addr: HttpListenAddr = None,
-    stats_interval: StatsInterval = None,
-    debug: Debug = None,
-    trace: Trace = None,
-    nosyslog: NoSyslog = None,
-) -> None:
-    """Bond this machine's WAN links into a tunnel to a server (the default command)."""
-    flags = dict(locals())
-    from ratbond.config import ClientConfig
-
-    _run_tunnel(ClientConfig, flags)
-
-
-@app.command()
-def server(
-    *,
-    listen_addr: Annotated[
-        str | None,
+    join_file: Annotated[
+        Path | None,
         typer.Option(
-            help="Where to listen; [::]:12345 takes IPv4 too.  [default: 0.0.0.0:12345]",
-            metavar="ADDRESS:PORT",
+            help="A file of mode 0600 with the word that `ratbond client add` printed on the server: where it is, and this "
+            "client's keys. RATBOND_JOIN may hold the word instead.",
+            metavar="FILE",
         ),
     ] = None,
     tunnel_id: TunnelId = None,
@@ -223,7 +206,64 @@ def server(
     trace: Trace = None,
     nosyslog: NoSyslog = None,
 ) -> None:
-    """Wait for a client to join its links to a tunnel. The tun device is made once a client has connected."""
+    """Bond this machine's WAN links into a tunnel to a server (the default command).
+
+    On a server, `ratbond client add NAME` gives a client a key of its own; `client list` and `client revoke NAME` go with it.
+    """
+    flags = dict(locals())
+    if flags.pop("context").invoked_subcommand is not None:
+        given = next((name for name, value in flags.items() if value is not None), None)
+        if given:
+            flag = f"--{given.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} is for running a client: give it without `{context.invoked_subcommand}`"
+            )
+        _keep_memory_private()
+        return
+    from ratbond.config import ClientConfig
+
+    _run_tunnel(ClientConfig, flags)
+
+
+@app.command()
+def server(
+    *,
+    listen_addr: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen; [::]:12345 takes IPv4 too.  [default: 0.0.0.0:12345]",
+            metavar="ADDRESS:PORT",
+        ),
+    ] = None,
+    clients_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve the clients of this file (`ratbond client add`), each with a key and a tun device of its own.  "
+            "[default: /etc/ratbond/clients.toml if it is there and no other mode is asked for]",
+            metavar="FILE",
+        ),
+    ] = None,
+    tunnel_id: TunnelId = None,
+    tun_name: TunName = None,
+    tunnel_ip: TunnelIp = None,
+    tunnel_ip6: TunnelIp6 = None,
+    address: Address = None,
+    protocol: Protocol = None,
+    aes: Aes = None,
+    cipher: Cipher = None,
+    secret: Secret = None,
+    secret_file: SecretFile = None,
+    balance_adaptive: BalanceAdaptive = None,
+    balance_consistent: BalanceConsistent = None,
+    balance_roundrobin: BalanceRoundrobin = None,
+    mux: Mux = None,
+    http_listen_addr: HttpListenAddr = None,
+    stats_interval: StatsInterval = None,
+    debug: Debug = None,
+    trace: Trace = None,
+    nosyslog: NoSyslog = None,
+) -> None:
+    """Wait for clients to join their links to a tunnel. A tun device is made once its client has connected."""
     flags = dict(locals())
     from ratbond.config import ServerConfig
 
@@ -231,12 +271,31 @@ def server(
 
 
 @app.command()
-def keygen() -> None:
+def keygen(
+    *,
+    server: Annotated[
+        bool,
+        typer.Option(
+            "--server", help="Make a clients file with a new key pair for a server; print the public key."
+        ),
+    ] = False,
+    clients_file: Annotated[
+        Path | None,
+        typer.Option(help="That file.  [default: /etc/ratbond/clients.toml]", metavar="FILE"),
+    ] = None,
+) -> None:
     """Print a new secret for both ends: put it into a file of mode 0600 and give --secret-file."""
     from ratbond import secret
 
     _keep_memory_private()
-    typer.echo(secret.generate())
+    if server:
+        from ratbond.clients_cli import make_server
+
+        typer.echo(make_server(clients_file))
+    elif clients_file:
+        raise UsageError("--clients-file goes with --server: a secret is printed, not kept")
+    else:
+        typer.echo(secret.generate())
 
 
 @app.command()
@@ -304,7 +363,7 @@ def _keep_memory_private() -> None:
 def main() -> None:
     """Run the command; its errors are one line each."""
     arguments = _with_command(sys.argv[1:])
-    _mount(arguments[0])
+    _mount(arguments)
     try:
         code = app(arguments, standalone_mode=False)
     except RatbondError as error:
@@ -328,8 +387,13 @@ def _with_command(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _mount(command: str) -> None:
+def _mount(arguments: list[str]) -> None:
     """Loads a lazy command when it, or the list of all commands, is asked for."""
+    command = arguments[0]
+    if command == _DEFAULT_COMMAND and any(
+        word in _HELP or not word.startswith("-") for word in arguments[1:2]
+    ):
+        importlib.import_module(_CLIENT_COMMANDS).mount(client_app)
     for name, module in _LAZY_COMMANDS.items():
         if (command == name or command in _OWN_FLAGS) and importlib.util.find_spec(module.rpartition(".")[0]):
             app.add_typer(importlib.import_module(module).app, name=name)

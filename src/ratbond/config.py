@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from ratbond.errors import UsageError
+from ratbond.invitation import Invitation
 from ratbond.models import HostPort, WanSpec, is_device_name
 from ratbond.secret import is_key
 
@@ -37,8 +38,10 @@ TUN_MTU_BOND = (
 
 _BALANCES = ("adaptive", "consistent", "roundrobin")
 _MAX_SECRET_CHARS = 4_096
+DEFAULT_CLIENTS_FILE = Path("/etc/ratbond/clients.toml")
 
-ENVIRONMENT = {"RATBOND_SECRET": "secret"}
+ENVIRONMENT = {"RATBOND_SECRET": "secret", "RATBOND_JOIN": "join"}
+_IDENTITIES = frozenset({"secret", "secret_file", "join", "join_file", "clients_file"})
 
 
 class Role(StrEnum):
@@ -80,7 +83,9 @@ def _parse_device_name(value: object) -> object:
     return value
 
 
-def _parse_network(version: Literal[4, 6], prefix_length: int, example: str) -> BeforeValidator:
+def parse_network(version: Literal[4, 6], prefix_length: int, example: str) -> BeforeValidator:
+    """Reads a network of exactly this size."""
+
     def parse(value: object) -> object:
         if not isinstance(value, str):
             return value
@@ -111,10 +116,10 @@ class TunnelConfig(BaseModel):
     role: Role
     tunnel_id: int = Field(default=660, ge=1, le=65_525)  # conv = tunnel-id + 0..10 must fit LINKDOWN's u16
     tun_name: DeviceName | None = None
-    tunnel_ip: Annotated[IPv4Network, _parse_network(4, 30, DEFAULT_TUNNEL_IP)] = IPv4Network(
+    tunnel_ip: Annotated[IPv4Network, parse_network(4, 30, DEFAULT_TUNNEL_IP)] = IPv4Network(
         DEFAULT_TUNNEL_IP
     )
-    tunnel_ip6: Annotated[IPv6Network | None, _parse_network(6, 126, "fd00::/126")] = None
+    tunnel_ip6: Annotated[IPv6Network | None, parse_network(6, 126, "fd00::/126")] = None
     address: Host = Host.AUTO
     protocol: Literal["kcp", "bond"] | None = None
     aes: bool = False
@@ -142,16 +147,21 @@ class TunnelConfig(BaseModel):
         if self.secret and self.secret_file:
             raise ValueError("--secret and --secret-file exclude each other: give the secret in one place")
         has_secret = self.has_secret
+        if self.has_key_pair and (has_secret or self.aes or self.protocol == "kcp"):
+            raise ValueError(
+                "keys for each client (--clients-file, --join-file, RATBOND_JOIN) exclude a shared secret, --aes and "
+                "--protocol kcp: leave one of them out"
+            )
         if self.aes and not has_secret:
             raise ValueError(
                 "--aes needs a secret: give --secret-file FILE, RATBOND_SECRET or --secret SECRET"
             )
         if self.aes and self.protocol == "bond":
             raise ValueError("--aes is the stock program's cipher: leave it out, or give --protocol kcp")
-        if self.protocol == "bond" and not has_secret:
+        if self.protocol == "bond" and not has_secret and not self.has_key_pair:
             raise ValueError(
                 "--protocol bond needs a secret: make one with `ratbond keygen`, and give it to both ends with "
-                "--secret-file FILE or RATBOND_SECRET"
+                "--secret-file FILE or RATBOND_SECRET; or give each client a key with `ratbond client add`"
             )
         if self.protocol == "kcp" and has_secret and not self.aes:
             raise ValueError(
@@ -175,7 +185,16 @@ class TunnelConfig(BaseModel):
     @property
     def sealed(self) -> bool:
         """Whether links are sealed, which a secret is for unless the stock program's cipher was asked for."""
-        return self.protocol == "bond" or (self.protocol is None and self.has_secret and not self.aes)
+        return (
+            self.protocol == "bond"
+            or self.has_key_pair
+            or (self.protocol is None and self.has_secret and not self.aes)
+        )
+
+    @property
+    def has_key_pair(self) -> bool:
+        """Whether each client has a key of its own, and not one secret for all."""
+        return False
 
     @property
     def link_protocol(self) -> Literal["kcp", "bond"]:
@@ -234,6 +253,33 @@ class ClientConfig(TunnelConfig):
     wan: Annotated[tuple[WanSpec, ...], BeforeValidator(_parse_wans)] = ()
     no_wan: tuple[DeviceName, ...] = ()
     no_default_route: bool = False
+    join: SecretStr | None = None
+    join_file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_invitation(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What the line from `ratbond client add` says, where no flag says otherwise."""
+        invitation = _invitation(given.get("join"), given.get("join_file"))
+        if invitation is None:
+            return given
+        for name in ("tunnel_ip", "tunnel_ip6", "address"):
+            if name in given:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"{flag} is the server's to say for a client with a key of its own: leave it out"
+                )
+        return {"connect_addr": invitation.server, "tunnel_id": invitation.tunnel_id} | given
+
+    @property
+    def invitation(self) -> Invitation | None:
+        """What the server's operator set this client up with."""
+        return _invitation(self.join, self.join_file)
+
+    @property
+    def has_key_pair(self) -> bool:
+        """Whether this client has a key of its own."""
+        return self.join is not None or self.join_file is not None
 
     @model_validator(mode="after")
     def _check_wans(self) -> Self:
@@ -250,6 +296,23 @@ class ServerConfig(TunnelConfig):
 
     role: Literal[Role.SERVER] = Role.SERVER
     listen_addr: Annotated[HostPort, BeforeValidator(_parse_host_port)] = HostPort("0.0.0.0", 12345)
+    clients_file: Path | None = None
+
+    @property
+    def has_key_pair(self) -> bool:
+        """Whether each client has a key of its own."""
+        return self.clients_file is not None
+
+    @model_validator(mode="after")
+    def _check_clients(self) -> Self:
+        for name in ("tunnel_id", "tunnel_ip", "tunnel_ip6", "address") if self.clients_file else ():
+            if name in self.model_fields_set:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"{flag} is each client's own: it stands in {self.clients_file}; leave it out, or serve one client "
+                    "with --secret-file"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_listen(self) -> Self:
@@ -266,14 +329,37 @@ ConfigT = TypeVar("ConfigT", bound=TunnelConfig)
 def merge(model: type[ConfigT], flags: Mapping[str, Any], environment: Mapping[str, str]) -> ConfigT:
     """Flags over environment over defaults. None means: not given. Raises UsageError with one line."""
     given = {name: value for name, value in flags.items() if value is not None}
-    if "secret" not in given and "secret_file" not in given:
+    if not _IDENTITIES & given.keys():
         for variable, name in ENVIRONMENT.items():
-            if environment.get(variable):
+            if environment.get(variable) and name in model.model_fields:
                 given[name] = environment[variable]
+    if _serves_known_clients(model, given):
+        given["clients_file"] = DEFAULT_CLIENTS_FILE
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise UsageError(_one_line(error)) from None
+
+
+def _serves_known_clients(model: type[TunnelConfig], given: Mapping[str, Any]) -> bool:
+    """A server that is told of no other mode serves the clients that `ratbond client add` has made."""
+    other_mode = _IDENTITIES & given.keys() or given.get("aes") or given.get("protocol") == "kcp"
+    return "clients_file" in model.model_fields and not other_mode and DEFAULT_CLIENTS_FILE.exists()
+
+
+def _invitation(word: str | SecretStr | None, file: Path | None) -> Invitation | None:
+    """Raises ValueError or UsageError with one line."""
+    if word and file:
+        raise ValueError("--join-file and RATBOND_JOIN exclude each other: give one of them")
+    text = word.get_secret_value() if isinstance(word, SecretStr) else word
+    if file:
+        text = read_secret(file, "--join-file")
+    if not text:
+        return None
+    try:
+        return Invitation.decode(text)
+    except ValueError as error:
+        raise ValueError(f"{'--join-file' if file else 'RATBOND_JOIN'}: {error}") from None
 
 
 def _one_line(error: ValidationError) -> str:
@@ -281,7 +367,7 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     flag = f"--{str(first['loc'][0]).replace('_', '-')}" if first["loc"] else ""
     if first["type"] == "missing":
-        return f"{flag} is required: tell where the server is, such as {flag} 192.0.2.1:12345 (ratbond --help has all flags)"
+        return f"{flag} is required: tell where the server is, such as {flag} 192.0.2.1:12345, or give --join-file (ratbond --help has all flags)"
     if first["type"] in {"greater_than_equal", "less_than_equal"}:
         return f"{flag}: must be {_bounds(first['type'], first['ctx'])}"
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -292,7 +378,7 @@ def _bounds(kind: str, context: Mapping[str, Any]) -> str:
     return f"at least {context['ge']}" if kind == "greater_than_equal" else f"at most {context['le']}"
 
 
-def read_secret(path: Path) -> str:
+def read_secret(path: Path, flag: str = "--secret-file") -> str:
     """The secret in a file that nobody but its owner can read. Raises UsageError with one line."""
     try:
         with path.open(encoding="utf-8") as file:
@@ -301,15 +387,15 @@ def read_secret(path: Path) -> str:
             text = file.read(_MAX_SECRET_CHARS + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UsageError(f"--secret-file {path}: {reason}") from None
+        raise UsageError(f"{flag} {path}: {reason}") from None
     if stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(f"--secret-file {path}: others may read it; run: chmod 600 {path}")
+        raise UsageError(f"{flag} {path}: others may read it; run: chmod 600 {path}")
     if len(text) > _MAX_SECRET_CHARS:
         raise UsageError(
-            f"--secret-file {path}: that is no secret, it is longer than {_MAX_SECRET_CHARS} characters"
+            f"{flag} {path}: that is no secret, it is longer than {_MAX_SECRET_CHARS} characters"
         )
     if not text:
-        raise UsageError(f"--secret-file {path}: the file is empty")
+        raise UsageError(f"{flag} {path}: the file is empty")
     return text
 
 

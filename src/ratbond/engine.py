@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from ratbond._core import Engine, EngineError, Event, Tun, keep_memory_private
+from ratbond._core import Engine, EngineError, Event, Tun, keep_memory_private, public_key
 
 if TYPE_CHECKING:
-    from ratbond._core import EventKind, LinkSnapshot, SessionSnapshot
+    from ratbond._core import EventKind, LinkSnapshot, NamedClient, SessionSnapshot
 
 Scheduler = Literal["adaptive", "consistent", "roundrobin"]
 
@@ -18,11 +18,13 @@ __all__ = [
     "Event",
     "EventKind",
     "LinkSnapshot",
+    "NamedClient",
     "Scheduler",
     "SessionSnapshot",
     "Tun",
     "TunApi",
     "keep_memory_private",
+    "public_key",
 ]
 
 
@@ -65,6 +67,9 @@ class EngineApi(Protocol[TunT_contra]):
 
     def detach_tun(self, session: int) -> None:
         """Takes it away again."""
+
+    def set_clients(self, clients: list[NamedClient]) -> None:
+        """Says who may connect to a server of named clients."""
 
     def snapshot(self) -> list[SessionSnapshot]:
         """Reads all counters."""

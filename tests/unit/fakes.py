@@ -12,7 +12,7 @@ import ratbond.engine
 from ratbond.engine import EngineError, Event
 
 if TYPE_CHECKING:
-    from ratbond.engine import EventKind, LinkSnapshot, SessionSnapshot
+    from ratbond.engine import EventKind, LinkSnapshot, NamedClient, SessionSnapshot
 
 
 @dataclass
@@ -51,6 +51,7 @@ class FakeEngine:
     refusal: str = ""  # what add_link says, when it is to refuse
     tuns: dict[int, object] = field(default_factory=dict)
     closed: bool = False
+    clients: list[NamedClient] = field(default_factory=list)
     sessions: list[SessionSnapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,9 @@ class FakeEngine:
 
     def detach_tun(self, session: int) -> None:
         del self.tuns[session]
+
+    def set_clients(self, clients: list[NamedClient]) -> None:
+        self.clients = clients
 
     def snapshot(self) -> list[SessionSnapshot]:
         return self.sessions

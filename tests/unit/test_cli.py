@@ -36,6 +36,15 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (["--tunnel-id=abc"], ["--tunnel-id"]),
         (["server", "--aes"], ["--secret"]),
         (["server", "--tunnel-ip=10.0.0.0/29"], ["/30"]),
+        (["client", "add"], ["NAME"]),
+        (["client", "list", "--clients-file=/nowhere/clients.toml"], ["/nowhere/clients.toml"]),
+        (["client", "revoke", "van", "--clients-file=/nowhere/clients.toml"], ["/nowhere"]),
+        (["client", "add", "van", "--server-addr=x"], ["--server-addr"]),
+        (["client", "add", "van", "--lan=x"], ["--lan"]),
+        (["client", "frobnicate"], ["frobnicate"]),
+        (["server", "--clients-file=/nowhere/clients.toml", "--nosyslog"], ["/nowhere/clients.toml"]),
+        (["server", "--clients-file=x", "--tunnel-id=5"], ["--tunnel-id", "each client's own"]),
+        (["keygen", "--clients-file=x"], ["--server"]),
         (["status", "--http-listen-addr", "x"], ["--http-listen-addr"]),
         (["status", "--http-listen-addr", "127.0.0.1:1"], ["nobody answers"]),
     ],
@@ -55,8 +64,8 @@ def test_a_mistake_is_one_line_on_standard_error(
 
 
 ISSUE_FLAGS = {
-    "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route"],
-    "server": ["--listen-addr"],
+    "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route", "--join-file"],
+    "server": ["--listen-addr", "--clients-file"],
     "both": [
         "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
@@ -85,5 +94,12 @@ def test_the_man_page_describes_every_flag() -> None:
         *ISSUE_FLAGS["server"],
         "--json",
         "--watch",
+        "--server",
+        "--server-addr",
+        "--lan",
+        "--up",
+        "--down",
+        "--client-to-client",
+        "--forget",
         "--help",
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal
-from ratbond.daemon.tunnel import Tunnel, refuse_overlap
+from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
 from ratbond.engine import EngineApi, Event, TunApi
 from ratbond.errors import RatbondError
@@ -20,7 +20,7 @@ from ratbond.links.model import Snapshot, WanLink
 from ratbond.links.netlink import gateway_towards
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
-from ratbond.models import Family
+from ratbond.models import Family, IPInterface
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.plan import Uplink
 
@@ -67,7 +67,8 @@ class Client(Generic[TunT]):
         async def start() -> None:
             await self._network.recover()
             self._snapshot = await anext(aiter(self._watcher.snapshots()))
-            refuse_overlap(self._config, self._snapshot)
+            if self._config.invitation is None:
+                refuse_overlap(self._config, self._snapshot)
             self._refuse_unknown_devices(self._snapshot)
             self._tunnel.open()
             await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
@@ -127,7 +128,7 @@ class Client(Generic[TunT]):
             named=config.wan,
             left_out=frozenset(config.no_wan),
             own_devices=frozenset({self._tunnel.device}),
-            tunnel_networks=(config.tunnel_ip, config.network6),
+            tunnel_networks=self._tunnel.own_networks,
             keep_sources=self._uplinks.sources(),
         )
 
@@ -147,11 +148,23 @@ class Client(Generic[TunT]):
     def _on_event(self, event: Event) -> None:
         log_event(event)
         self._uplinks.on_event(event)
-        if event.kind == "session_up":
+        if event.kind == "assigned":
+            self._assign(tuple(ip_interface(text) for text in event.addresses))
+        elif event.kind == "session_up":
             self._tunnel.session_up(event.session, event.peer)
         elif event.kind == "session_down":
             self._tunnel.session_down(event.session)
         self._changed.set()
+
+    def _assign(self, addresses: tuple[IPInterface, ...]) -> None:
+        networks = tuple(interface.network for interface in addresses)
+        taken = overlap(networks, self._tunnel.device, self._snapshot) if self._snapshot else ""
+        if taken:
+            log.error(
+                "what the server assigns is in use here; let its operator give this client others", why=taken
+            )
+        else:
+            self._tunnel.assign(addresses)
 
     def _say_what_is_missing(self) -> None:
         """Logs, once for each cause, what the bond waits for."""
@@ -187,6 +200,8 @@ class Client(Generic[TunT]):
 
 def _stock_hint(config: ClientConfig) -> str:
     """What to check when nobody answers."""
+    if config.invitation:
+        return "; is it running, and does `ratbond client list` there still have this client?"
     if config.sealed:
         return "; is it running, with the same secret and --tunnel-id, and without --aes and --protocol kcp?"
     if config.aes:

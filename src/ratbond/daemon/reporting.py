@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ratbond import __version__
 from ratbond.config import ClientConfig, ServerConfig, TunnelConfig
+from ratbond.daemon.roster import Roster
 from ratbond.daemon.runtime import Job, all_or_none
 from ratbond.engine import EngineApi
 from ratbond.logs import get_logger
@@ -44,9 +45,10 @@ class Sample:
 class Reporter:
     """Samples the counters, serves the status, and writes the line of statistics."""
 
-    def __init__(self, config: TunnelConfig, engine: EngineApi[Any]) -> None:
+    def __init__(self, config: TunnelConfig, engine: EngineApi[Any], roster: Roster | None = None) -> None:
         self._config = config
         self._engine = engine
+        self._roster = roster
         self._started_s = time.monotonic()
         self._previous = Sample(self._started_s, {})
         self._latest = self._previous
@@ -78,9 +80,13 @@ class Reporter:
             mux=config.mux,
             address=_address(config),
             uptime_s=now.at_s - self._started_s,
-            sessions=tuple(session_status(s, base, now) for s in snapshot),
+            sessions=tuple(session_status(s, base, now, self._client_of(s["id"])) for s in snapshot),
+            clients=self._roster.status(snapshot) if self._roster else (),
             warnings=insecurities(config),
         )
+
+    def _client_of(self, session: int) -> str:
+        return self._roster.name_of(session) if self._roster else ""
 
     async def _sample(self) -> None:
         while True:
@@ -94,7 +100,8 @@ class Reporter:
             snapshot = self._engine.snapshot()
             now = sample_of(snapshot, time.monotonic())
             for session in snapshot:
-                log.info("statistics", **statistics(session_status(session, before, now)))
+                status = session_status(session, before, now, self._client_of(session["id"]))
+                log.info("statistics", **statistics(status))
             before = now
 
 
@@ -102,7 +109,7 @@ def statistics(session: SessionStatus) -> dict[str, str | int]:
     """What the log's line says of a session."""
     up = sum(link.state == "up" for link in session.links)
     line: dict[str, str | int] = {
-        "session": session.id,
+        **({"client": session.client} if session.client else {"session": session.id}),
         "links_up": f"{up}/{len(session.links)}",
         "tx": bits(session.rates.tx_bps),
         "rx": bits(session.rates.rx_bps),
@@ -127,10 +134,11 @@ def sample_of(snapshot: list[SessionSnapshot], at_s: float) -> Sample:
     return Sample(at_s, counters)
 
 
-def session_status(session: SessionSnapshot, base: Sample, now: Sample) -> SessionStatus:
+def session_status(session: SessionSnapshot, base: Sample, now: Sample, client: str = "") -> SessionStatus:
     """One session, with rates since ``base``."""
     return SessionStatus(
         id=session["id"],
+        client=client,
         up=session["up"],
         peer=session["peer"],
         cipher=session["cipher"],
@@ -181,7 +189,7 @@ def insecurities(config: TunnelConfig) -> tuple[str, ...]:
     if config.sealed:
         return (
             ()
-            if config.has_key
+            if config.has_key or config.has_key_pair
             else (
                 "the secret is a passphrase: who records a handshake can try guesses; make a key with `ratbond keygen`",
             )

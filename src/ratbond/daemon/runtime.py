@@ -68,25 +68,40 @@ async def all_or_none(*jobs: Job) -> None:
         raise failures.exceptions[0] from None
 
 
-def log_event(event: Event) -> None:
-    """One line for what the engine says: which link, why, how many are left."""
+def log_event(event: Event, client: str = "") -> None:
+    """One line for what the engine says: whose, which link, why, how many are left."""
     match event.kind:
         case "link_up":
-            log.info("link joined the bond", link=event.name, links_up=event.links_up, **_why(event))
+            log.info("link joined the bond", link=event.name, links_up=event.links_up, **_more(event, client))
         case "link_suspect":
-            log.info("link does not answer", link=event.name, links_up=event.links_up, **_why(event))
+            log.info("link does not answer", link=event.name, links_up=event.links_up, **_more(event, client))
         case "link_down":
-            log.warning("link left the bond", link=event.name, links_up=event.links_up, **_why(event))
+            log.warning(
+                "link left the bond", link=event.name, links_up=event.links_up, **_more(event, client)
+            )
         case "session_up":
             cipher = {"cipher": event.detail} if event.detail else {}
-            log.info("the bond is up", peer=event.peer, **cipher)
+            log.info("the bond is up", peer=event.peer, **_whose(client), **cipher)
         case "session_down":
-            log.warning("the bond is down", **_why(event))
+            log.warning("the bond is down", **_more(event, client))
+        case "assigned":
+            log.info("the server has assigned addresses", addresses=" ".join(event.addresses))
+        case "replaced":
+            log.warning(
+                "another process with this client's key has taken over; if this repeats, two machines use one key: "
+                "give each its own with `ratbond client add`",
+                link=event.name,
+                **_more(event, client),
+            )
         case "refused":
-            log.warning("refused a peer's datagrams", **_why(event))
+            log.warning("refused a peer's datagrams", **_more(event, client))
         case "note":
             log.info(event.detail or event.name)
 
 
-def _why(event: Event) -> dict[str, str]:
-    return {"why": event.detail} if event.detail else {}
+def _more(event: Event, client: str) -> dict[str, str]:
+    return _whose(client) | ({"why": event.detail} if event.detail else {})
+
+
+def _whose(client: str) -> dict[str, str]:
+    return {"client": client} if client else {}

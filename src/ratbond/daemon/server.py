@@ -1,20 +1,26 @@
-"""The server: it listens, and makes the tun when a client has connected."""
+"""The server: it listens, and makes a tun for each client when it has connected."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
+from ipaddress import ip_interface
 from typing import Generic, TypeVar
 
+from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
 from ratbond.daemon.reporting import Reporter
+from ratbond.daemon.roster import Roster, tunnel_config
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal
-from ratbond.daemon.tunnel import Tunnel, refuse_overlap
+from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.engine import EngineApi, Event, TunApi
 from ratbond.errors import RatbondError
+from ratbond.links.model import Snapshot
 from ratbond.links.netlink import read_snapshot
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
+from ratbond.models import IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 
 log = get_logger(__name__)
@@ -23,37 +29,81 @@ TunT = TypeVar("TunT", bound=TunApi)
 
 
 class Server(Generic[TunT]):
-    """One server."""
+    """One server: of one client, or of all those in a roster. Each client's session has a tunnel of its own."""
 
     def __init__(
-        self, config: ServerConfig, engine: EngineApi[TunT], network: Network, make_tun: Callable[[str], TunT]
+        self,
+        config: ServerConfig,
+        engine: EngineApi[TunT],
+        network: Network,
+        make_tun: Callable[[str], TunT],
+        roster: Roster | None = None,
     ) -> None:
         self._config = config
         self._engine = engine
         self._network = network
-        self._tunnel = Tunnel(config, engine, network, make_tun)
-        self._reporter = Reporter(config, engine)
+        self._make_tun = make_tun
+        self._roster = roster
+        self._tunnels: dict[int, Tunnel[TunT]] = {}
+        self._reporter = Reporter(config, engine, roster)
         self._changed = asyncio.Event()
         self._watcher = Watcher()
 
     async def run(self) -> None:
         """Runs until a signal. Raises RatbondError when the system is not as it must be to begin with."""
         pump = EventPump(self._engine, self._on_event)
+        loop = asyncio.get_running_loop()
 
         async def cleanup() -> None:
+            loop.remove_signal_handler(signal.SIGHUP)
             pump.close()
             self._watcher.close()
             await self._network.undo()
             self._engine.close()
-            self._tunnel.close()
+            for tunnel in self._tunnels.values():
+                tunnel.close()
 
         async def start() -> None:
             await self._network.recover()
-            refuse_overlap(self._config, await read_snapshot())
-            log.info("listening", address=str(self._config.listen_addr), tunnel_id=self._config.tunnel_id)
+            self._refuse_overlap(await read_snapshot())
+            if self._roster:
+                self._engine.set_clients(self._roster.for_engine())
+                loop.add_signal_handler(signal.SIGHUP, self.reload)
+            log.info("listening", address=str(self._config.listen_addr), **self._whom())
             await all_or_none(self._keep_in_place, self._keep_converging, self._reporter.run)
 
         await run_until_signal(start, cleanup=cleanup)
+
+    def reload(self) -> None:
+        """Reads the clients anew. Who is in the file as before notices nothing; a file that is wrong changes nothing."""
+        roster = self._roster
+        if roster is None:
+            return
+        try:
+            wanted = roster.read_again()
+        except RatbondError as error:
+            log.error("the clients are as before", why=str(error))
+            return
+        if wanted.server.private_key.get_secret_value() != roster.private_key:
+            log.error("the clients are as before", why="another private key needs a restart of the server")
+            return
+        before = roster.clients
+        roster.take(wanted)
+        self._engine.set_clients(roster.for_engine())
+        self._follow(before, roster.clients)
+        log.info("read the clients again", **self._whom())
+        self._changed.set()
+
+    def _follow(self, before: dict[int, ClientEntry], now: dict[int, ClientEntry]) -> None:
+        """Lets go of the tunnels of those who have left or are called otherwise now."""
+        for session, tunnel in list(self._tunnels.items()):
+            entry = now.get(session)
+            if entry is None or entry.revoked or _addresses(entry) != _addresses(before[session]):
+                del self._tunnels[session]
+                tunnel.leave()
+                self._network.device_gone(tunnel.device)
+            else:
+                tunnel.route(entry.lan)
 
     async def _keep_in_place(self) -> None:
         async for _ in self._watcher.snapshots():
@@ -63,15 +113,60 @@ class Server(Generic[TunT]):
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._tunnel.converge()
+            steps = [step for tunnel in self._tunnels.values() for step in tunnel.plan()]
+            try:
+                await self._network.reconcile(tuple(dict.fromkeys(steps)))
+            except OSError as error:
+                log.error("the kernel refused a change; trying again at the next one", why=error.strerror)
 
     def _on_event(self, event: Event) -> None:
-        log_event(event)
+        log_event(event, client=self._roster.name_of(event.session) if self._roster else "")
         if event.kind == "session_up":
             try:
-                self._tunnel.session_up(event.session, event.peer)
+                self._tunnel_of(event.session).session_up(event.session, event.peer)
             except RatbondError as error:
                 log.error("a client connected, but there is no tun for it", why=str(error))
-        elif event.kind == "session_down":
-            self._tunnel.session_down(event.session)
+        elif event.kind == "session_down" and event.session in self._tunnels:
+            self._tunnels[event.session].session_down(event.session)
         self._changed.set()
+
+    def _tunnel_of(self, session: int) -> Tunnel[TunT]:
+        """The session's tunnel. Raises RatbondError for a client that the roster has lost meanwhile."""
+        if session not in self._tunnels:
+            self._tunnels[session] = self._new_tunnel(session)
+        return self._tunnels[session]
+
+    def _new_tunnel(self, session: int) -> Tunnel[TunT]:
+        if self._roster is None:
+            return Tunnel(self._config, self._engine, self._network, self._make_tun)
+        entry = self._roster.clients.get(session)
+        if entry is None:
+            raise RatbondError(f"no client has tunnel-id {session} any more")
+        config = tunnel_config(self._config, entry)
+        tunnel = Tunnel(config, self._engine, self._network, self._make_tun)
+        tunnel.assign(_addresses(entry))
+        tunnel.route(entry.lan)
+        return tunnel
+
+    def _refuse_overlap(self, snapshot: Snapshot) -> None:
+        if self._roster is None:
+            refuse_overlap(self._config, snapshot)
+            return
+        for entry in self._roster.clients.values():
+            inside: tuple[IPNetwork, ...] = tuple(address.network for address in _addresses(entry))
+            taken = overlap(inside, f"tun{entry.tunnel_id}", snapshot)
+            if taken:
+                raise RatbondError(
+                    f"client {entry.name}: {taken}; give it another network in the clients file"
+                )
+
+    def _whom(self) -> dict[str, int]:
+        if self._roster is None:
+            return {"tunnel_id": self._config.tunnel_id}
+        return {"clients": sum(not entry.revoked for entry in self._roster.clients.values())}
+
+
+def _addresses(entry: ClientEntry) -> tuple[IPInterface, ...]:
+    """The server's addresses in a client's tunnel: the first hosts."""
+    inside = [network for network in (entry.ip, entry.ip6) if network]
+    return tuple(ip_interface(f"{network[1]}/{network.prefixlen}") for network in inside)

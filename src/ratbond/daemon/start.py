@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from ratbond.config import ClientConfig, Role, ServerConfig, TunnelConfig
+from ratbond.config import ClientConfig, ServerConfig, TunnelConfig
 from ratbond.daemon.client import Client
 from ratbond.daemon.reporting import insecurities
+from ratbond.daemon.roster import Roster
 from ratbond.daemon.server import Server
 from ratbond.engine import Engine, EngineError, Tun
 from ratbond.errors import RatbondError
 from ratbond.logs import get_logger
 from ratbond.netcfg.apply import Network
-from ratbond.netcfg.journal import Journal, state_directory
+from ratbond.netcfg.journal import Journal, owner_of, state_directory
 from ratbond.secret import link_key
 
 log = get_logger(__name__)
@@ -24,10 +25,10 @@ def run(config: ClientConfig | ServerConfig) -> None:
 
 
 async def _run(config: ClientConfig | ServerConfig) -> None:
-    journal = Journal(state_directory(), f"{config.role.value}-{config.tunnel_id}")
-    network = Network(journal)
+    roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
+    network = Network(Journal(state_directory(), _owner(config)))
     try:
-        engine = make_engine(config)
+        engine = make_engine(config, roster)
     except EngineError as error:
         await network.recover()
         await network.undo()
@@ -35,17 +36,28 @@ async def _run(config: ClientConfig | ServerConfig) -> None:
     for warning in insecurities(config):
         log.warning(warning)
     if config.sealed:
-        log.info("the links are sealed: nobody without the secret can read, join or disturb them")
+        log.info(
+            "the links are sealed: nobody else can read, join or disturb them",
+            by="keys of each client" if config.has_key_pair else "the secret",
+        )
     daemon = (
         Client(config, engine, network, Tun)
-        if config.role is Role.CLIENT
-        else Server(config, engine, network, Tun)
+        if isinstance(config, ClientConfig)
+        else Server(config, engine, network, Tun, roster)
     )
     await daemon.run()
 
 
-def make_engine(config: TunnelConfig) -> Engine:
+def _owner(config: ClientConfig | ServerConfig) -> str:
+    if isinstance(config, ServerConfig) and config.clients_file:
+        return owner_of(config.role.value, None, config.listen_addr.port)
+    return owner_of(config.role.value, config.tunnel_id, 0)
+
+
+def make_engine(config: TunnelConfig, roster: Roster | None = None) -> Engine:
     """The engine for a configuration. Raises EngineError."""
+    invitation = config.invitation if isinstance(config, ClientConfig) else None
+    private_key = roster.private_key if roster else invitation.private_key if invitation else None
     listen = config.listen_addr if isinstance(config, ServerConfig) else None
     return Engine(
         role=config.role.value,
@@ -55,6 +67,9 @@ def make_engine(config: TunnelConfig) -> Engine:
         mux=config.mux,
         secret=_engine_secret(config),
         cipher=config.cipher,
+        private_key=private_key,
+        server_key=invitation.server_key if invitation else None,
+        psk=invitation.psk if invitation else None,
         listen=(listen.host, listen.port) if listen else None,
     )
 

@@ -10,10 +10,10 @@ from ratbond.engine import EngineApi, EngineError, TunApi
 from ratbond.errors import RatbondError
 from ratbond.links.model import Snapshot
 from ratbond.logs import get_logger
-from ratbond.models import Family
+from ratbond.models import Family, IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.kernel import ipv6_is_on
-from ratbond.netcfg.plan import Uplink, Wanted, plan, tunnel_addresses
+from ratbond.netcfg.plan import Plan, Uplink, Wanted, plan, tunnel_addresses
 
 log = get_logger(__name__)
 
@@ -30,6 +30,8 @@ class Tunnel(Generic[TunT]):
         self._engine = engine
         self._network = network
         self._make_tun = make_tun
+        self._networks: tuple[IPNetwork, ...] = ()
+        self._assigned: tuple[IPInterface, ...] = ()
         self._tun: TunT | None = None
         self._session: int | None = None
         self._peer = ""
@@ -65,6 +67,21 @@ class Tunnel(Generic[TunT]):
             self._engine.attach_tun(session, self._tun)
         self._session, self._peer, self._up = session, peer, True
 
+    @property
+    def own_networks(self) -> tuple[IPNetwork, ...]:
+        """The networks inside the tunnel that both ends are in."""
+        if self._assigned:
+            return tuple(interface.network for interface in self._assigned)
+        return (self._config.tunnel_ip, self._config.network6)
+
+    def assign(self, addresses: tuple[IPInterface, ...]) -> None:
+        """The server has said what this end is called; in place of what is configured."""
+        self._assigned = addresses
+
+    def route(self, networks: tuple[IPNetwork, ...]) -> None:
+        """These networks are behind the peer."""
+        self._networks = networks
+
     def session_down(self, session: int) -> None:
         """The last link is dead. The tun and its addresses stay, so that connections over it can wait."""
         if session == self._session:
@@ -73,15 +90,32 @@ class Tunnel(Generic[TunT]):
     async def converge(self, uplinks: tuple[Uplink, ...] = ()) -> None:
         """Brings addresses, routes, rules and sysctls to what is wanted now. What the kernel refuses is logged."""
         try:
-            await self._network.reconcile(plan(self._wanted(uplinks)))
+            await self._network.reconcile(self.plan(uplinks))
         except OSError as error:
             log.error("the kernel refused a change; trying again at the next one", why=error.strerror)
 
+    def plan(self, uplinks: tuple[Uplink, ...] = ()) -> Plan:
+        """What this tunnel wants of the system now."""
+        return plan(self._wanted(uplinks))
+
+    def leave(self) -> None:
+        """The client is not welcome any more: its tun goes at once, while the engine works on."""
+        if self._session is not None:
+            self._engine.detach_tun(self._session)
+            self._session = None
+        self.close()
+
     def close(self) -> None:
-        """Lets the tun go."""
+        """Lets the tun go; it is gone when the engine does not use it either."""
         if self._tun:
             self._tun.close()
             self._tun = None
+
+    def _addresses(self) -> tuple[IPInterface, ...]:
+        config = self._config
+        return self._assigned or tunnel_addresses(
+            config.tunnel_ip, config.network6, first=takes_first_host(config, self._peer)
+        )
 
     def _wanted(self, uplinks: tuple[Uplink, ...]) -> Wanted:
         config = self._config
@@ -90,15 +124,22 @@ class Tunnel(Generic[TunT]):
             tunnel_id=config.tunnel_id,
             tun=self.device,
             mtu=config.tun_mtu,
-            addresses=tunnel_addresses(
-                config.tunnel_ip, config.network6, first=takes_first_host(config, self._peer)
-            )
-            if met
-            else (),
+            addresses=self._addresses() if met else (),
+            networks=self._networks if met else (),
             default_route=self._up and wants_default_route(config),
             uplinks=uplinks,
             families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
         )
+
+
+def overlap(networks: tuple[IPNetwork, ...], device: str, snapshot: Snapshot) -> str:
+    """Says which address of another device is in one of the networks; nothing when none is."""
+    for address in snapshot.addresses:
+        other = snapshot.device_at(address.index)
+        for network in networks if other is not None and other.name != device else ():
+            if other is not None and address.address in network:
+                return f"{network} is in use: {other.name} has {address.address}"
+    return ""
 
 
 def wants_default_route(config: TunnelConfig) -> bool:
@@ -115,12 +156,7 @@ def takes_first_host(config: TunnelConfig, peer: str) -> bool:
 
 def refuse_overlap(config: TunnelConfig, snapshot: Snapshot) -> None:
     """Raises RatbondError when the tunnel's addresses are in use on this machine already."""
-    for address in snapshot.addresses:
-        device = snapshot.device_at(address.index)
-        if device is None or device.name == config.device:
-            continue
-        for network, flag in ((config.tunnel_ip, "--tunnel-ip"), (config.network6, "--tunnel-ip6")):
-            if address.address in network:
-                raise RatbondError(
-                    f"{network} is in use: {device.name} has {address.address}; give another {flag} on both ends"
-                )
+    for network, flag in ((config.tunnel_ip, "--tunnel-ip"), (config.network6, "--tunnel-ip6")):
+        taken = overlap((network,), config.device, snapshot)
+        if taken:
+            raise RatbondError(f"{taken}; give another {flag} on both ends")

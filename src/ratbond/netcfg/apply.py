@@ -10,7 +10,7 @@ from ratbond.logs import get_logger
 from ratbond.models import Family
 from ratbond.netcfg import kernel
 from ratbond.netcfg.journal import Journal
-from ratbond.netcfg.plan import Address, LooseReversePath, Plan, Route, Rule, Step, Up
+from ratbond.netcfg.plan import MAIN_TABLE, Address, LooseReversePath, Plan, Route, Rule, Step, Up
 
 log = get_logger(__name__)
 _LOOSE: Final = "2"
@@ -26,6 +26,7 @@ class Network:
         self._journal = journal
         self._kernel = kernel.Kernel()
         self._applied: Plan = ()
+        self._gone: set[str] = set()
         self._busy = asyncio.Lock()
 
     @property
@@ -42,28 +43,45 @@ class Network:
         self._journal.write([])
         return len(left) + restored
 
+    def device_gone(self, device: str) -> None:
+        """A device of ours has ceased to exist: with it went its addresses and routes, and another may come by its name."""
+        self._gone.add(device)
+
     async def reconcile(self, plan: Plan) -> None:
         """Does what is new in the plan and undoes what is no longer in it. Raises OSError when the kernel refuses."""
         async with self._busy:
+            self._forget_gone()
             if plan != self._applied:
                 await self._reconcile(plan)
 
     async def _reconcile(self, plan: Plan) -> None:
-        """Removing an address takes others of its subnet and the device's routes along: then all is made anew."""
-        if _addresses(self._applied) and _addresses(self._applied) != _addresses(plan):
-            await self._move_to(tuple(s for s in self._applied if isinstance(s, LooseReversePath)))
+        """Removing an address takes others of its subnet and the device's routes along: then all of that device is made anew.
+
+        The rules as well, since they lead to its routes.
+        """
+        wanted = set(plan)
+        moved = {s.device for s in self._applied if isinstance(s, Address) and s not in wanted}
+        if moved:
+            await self._move_to(tuple(s for s in self._applied if not _falls_with(s, moved)))
         await self._move_to(plan)
+
+    def _forget_gone(self) -> None:
+        for device in self._gone:
+            self._release_sysctls(device)
+        self._applied = tuple(s for s in self._applied if isinstance(s, Rule) or s.device not in self._gone)
+        self._gone.clear()
 
     async def _move_to(self, plan: Plan) -> None:
         old = self._applied
+        before, after = set(old), set(plan)
         self._journal.write(list(dict.fromkeys((*old, *plan))))
         self._applied = tuple(dict.fromkeys((*old, *plan)))  # what may be in place, should a step fail
         for step in plan:
-            if step not in old and not isinstance(step, Rule):
+            if step not in before and not isinstance(step, Rule):
                 await self._do(step)
         await self._change_rules(old, plan)
         for step in reversed(old):
-            if step not in plan and not isinstance(step, Rule):
+            if step not in after and not isinstance(step, Rule):
                 await self._undo(step)
         self._applied = plan
         self._journal.write(list(plan))
@@ -145,6 +163,8 @@ class Network:
         match step:
             case Rule():
                 return await self._kernel.count_rules(step) == 0
+            case Route() if step.table == MAIN_TABLE:
+                return False  # who takes a route out of the main table knows why
             case Route():
                 return not await self._kernel.has_routes(Family.of(step.destination), step.table)
             case LooseReversePath():
@@ -186,8 +206,9 @@ class Network:
         return restored
 
 
-def _addresses(plan: Plan) -> list[Address]:
-    return [step for step in plan if isinstance(step, Address)]
+def _falls_with(step: Step, devices: set[str]) -> bool:
+    """Whether a step must be done anew when these devices lose an address. One end's rules all lead to its one default route."""
+    return isinstance(step, Rule) or (not isinstance(step, LooseReversePath) and step.device in devices)
 
 
 def _describe(step: Step) -> str:

@@ -68,10 +68,7 @@ class Journal:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            role, _, tunnel_id = self.owner.partition("-")
-            raise RatbondError(
-                f"a {role} with tunnel-id {tunnel_id} is running already: stop it, or give another --tunnel-id"
-            ) from None
+            raise RatbondError(_running_already(self.owner)) from None
         return descriptor
 
     def read(self) -> list[Step]:
@@ -118,6 +115,19 @@ class Journal:
                 else:
                     path.unlink(missing_ok=True)
                     Path(lock.name).unlink(missing_ok=True)
+
+
+def owner_of(role: str, tunnel_id: int | None, port: int) -> str:
+    """An end's name among the journals: by its tunnel-id, or by its port where it has many."""
+    return f"{role}-port-{port}" if tunnel_id is None else f"{role}-{tunnel_id}"
+
+
+def _running_already(owner: str) -> str:
+    role, _, number = owner.partition("-")
+    if number.startswith("port-"):
+        port = number.removeprefix("port-")
+        return f"a {role} on port {port} is running already: stop it, or give another --listen-addr"
+    return f"a {role} with tunnel-id {number} is running already: stop it, or give another --tunnel-id"
 
 
 def _replace(path: Path, content: object) -> None:

@@ -44,7 +44,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route in one of our own tables."""
+    """A route in one of our own tables, or to a network behind a client in the main one."""
 
     destination: IPNetwork
     device: str
@@ -97,6 +97,7 @@ class Wanted:
     default_route: bool = False
     uplinks: tuple[Uplink, ...] = field(default=())
     families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
+    networks: tuple[IPNetwork, ...] = ()  # behind the peer
 
 
 def plan(wanted: Wanted) -> Plan:
@@ -108,6 +109,11 @@ def plan(wanted: Wanted) -> Plan:
         steps.append(LooseReversePath(wanted.tun))
         steps += [Address(wanted.tun, i) for i in wanted.addresses if Family.of(i) in wanted.families]
         steps.append(Up(wanted.tun, wanted.mtu))
+        steps += [
+            Route(network, wanted.tun, MAIN_TABLE)
+            for network in wanted.networks
+            if Family.of(network) in wanted.families
+        ]
         if wanted.default_route:
             for family in wanted.families:
                 steps += _default_route(wanted, family)

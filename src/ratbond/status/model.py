@@ -62,6 +62,26 @@ class LinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """A named client of a server, connected or not; counters count since it first connected."""
+
+    name: str
+    state: str  # up, down, never connected, revoked
+    session: int  # of the sessions
+    addresses: tuple[str, ...]  # its own, inside the tunnel
+    lan: tuple[str, ...]  # networks behind it
+    up_cap_bps: int | None
+    down_cap_bps: int | None
+    client_to_client: bool
+    public_key: str
+    tx_bytes: int  # to the client
+    rx_bytes: int  # from it
+    spoofed_drops: int  # from it, with a source that is not its own
+    other_client_drops: int  # from it, to a client that it may not reach
+    cap_drops: int  # both ways, beyond its caps
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus:
     """One peer."""
 
@@ -79,6 +99,7 @@ class SessionStatus:
     no_link_drops: int
     requeued_packets: int
     links: tuple[LinkStatus, ...] = ()
+    client: str = ""  # its name, where clients have keys of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,7 @@ class Status:
     address: str  # the server's: where it listens, or where the client connects
     uptime_s: float
     sessions: tuple[SessionStatus, ...] = ()
+    clients: tuple[ClientStatus, ...] = ()  # a server's, where they have keys of their own
     warnings: tuple[str, ...] = ()
     schema: int = field(default=SCHEMA)
 

@@ -11,18 +11,27 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+_CLIENT_COLUMNS = (
+    "CLIENT", "STATE", "ADDRESSES", "LAN", "TX", "RX", "TX CAP", "RX CAP", "OVER CAP", "SPOOFED", "TO OTHERS",
+)  # fmt: skip
+
+
 def render(status: Mapping[str, Any]) -> str:
     """A few lines a session and a table of its links."""
-    end = f"ratbond {status['version']} {status['role']}, tunnel {status['tunnel_id']}, {status['address']}"
+    clients = status.get("clients", ())
+    whose = f"{len(clients)} clients" if clients else f"tunnel {status['tunnel_id']}"
+    end = f"ratbond {status['version']} {status['role']}, {whose}, {status['address']}"
     mode = f"protocol {status['protocol']}, encryption {status['encryption']}"
     lines = [
         f"{end}, up {duration(status['uptime_s'])}",
         f"{mode}, scheduler {status['scheduler']}, mux {status['mux']}",
         *(f"warning: {warning}" for warning in status["warnings"]),
     ]
+    if clients:
+        lines += ["", *_table(_CLIENT_COLUMNS, [_client(client) for client in clients])]
     for session in status["sessions"]:
         lines += ["", *_session(session)]
-    if not status["sessions"]:
+    if not status["sessions"] and not clients:
         lines += ["", "no client has connected"]
     return "\n".join(lines) + "\n"
 
@@ -30,6 +39,8 @@ def render(status: Mapping[str, Any]) -> str:
 def _session(session: Mapping[str, Any]) -> Iterator[str]:
     state = f"up for {duration(session['uptime_s'])}" if session["up"] else "DOWN"
     peer = f" with a {session['peer']} peer" if session["peer"] else ""
+    if session.get("client"):
+        peer = f" with client {session['client']}"
     cipher = f", sealed with {session['cipher']}" if session.get("cipher") else ""
     yield f"bond {state}{peer}{cipher}, {session['tun'] or 'no tun yet'}: {_traffic(session)}"
     yield (
@@ -39,10 +50,30 @@ def _session(session: Mapping[str, Any]) -> Iterator[str]:
     if not session["links"]:
         yield "no link"
         return
-    rows = [_COLUMNS, *(_link(link) for link in session["links"])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    yield from _table(_COLUMNS, [_link(link) for link in session["links"]])
+
+
+def _table(columns: tuple[str, ...], cells: list[tuple[str, ...]]) -> Iterator[str]:
+    rows = [columns, *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _client(client: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        client["name"],
+        client["state"],
+        " ".join(client["addresses"]),
+        " ".join(client["lan"]) or "-",
+        octets(client["tx_bytes"]),
+        octets(client["rx_bytes"]),
+        bits(client["down_cap_bps"]) if client["down_cap_bps"] else "-",
+        bits(client["up_cap_bps"]) if client["up_cap_bps"] else "-",
+        str(client["cap_drops"]),
+        str(client["spoofed_drops"]),
+        str(client["other_client_drops"]),
+    )
 
 
 def _link(link: Mapping[str, Any]) -> tuple[str, ...]:
