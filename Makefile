@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: build demo need-root soak test test-rust test-python lint fmt bench fuzz lock clean help bootstrap-run bootstrap-dev
+.PHONY: build demo need-root soak test test-rust test-python lint fmt bench bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench
 
 build: $(VIRTUAL_ENV)/.built ## make .venv with the command .venv/bin/ratbond and the release engine
 
@@ -52,7 +52,10 @@ fmt: | bootstrap-dev ## format Rust and Python
 	$(bin)/ruff check --fix-only --exit-zero --quiet
 	$(bin)/ruff format
 
-bench: | bootstrap-run ## run the engine's benchmarks
+bench: build | bootstrap-bench ## ours against others on emulated links, into docs/benchmarks.md; BENCH_FLAGS="--quick" (root)
+	PYTHONPATH=bench $(bin)/python -m scenarios $(BENCH_FLAGS)
+
+bench-engine: | bootstrap-run ## run the engine's own benchmarks
 	cargo bench --workspace --locked --features ratbond-proto/bench-null-cipher
 
 SOAK_MINUTES ?= 10
@@ -66,7 +69,7 @@ fuzz: | bootstrap-run ## run every fuzz entry point under libFuzzer, 30 s each (
 lock: | bootstrap-dev ## pin the dependencies anew (LOCK_FLAGS=--upgrade for the newest)
 	scripts/lock $(LOCK_FLAGS)
 
-bootstrap-run bootstrap-dev: bootstrap-%:
+bootstrap-run bootstrap-dev bootstrap-bench: bootstrap-%:
 	@scripts/bootstrap $*
 
 clean: ## remove what was built, and .venv
