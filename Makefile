@@ -78,4 +78,4 @@ clean: ## remove what was built, and .venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
