@@ -110,7 +110,7 @@ pub struct Outlook {
     pub key: u32,
     /// Whether the session lets it carry packets; a link itself says yes.
     pub usable: bool,
-    /// Whether it takes a packet.
+    /// Whether its window lets a packet in, now or when the pace does.
     pub has_room: bool,
     /// The peer's clock at arrival less this end's at departure when nothing waited, in µs modulo 2^32: the offset of the
     /// clocks is the same for all links of a session.

@@ -109,7 +109,7 @@ fn round_robin_spreads_one_flow_evenly_and_keeps_its_order() {
 
 #[test]
 fn a_pulled_link_loses_no_packet_and_doubles_none() {
-    for scheduler in [SchedulerKind::Consistent, SchedulerKind::RoundRobin] {
+    for scheduler in [SchedulerKind::Consistent, SchedulerKind::RoundRobin, SchedulerKind::Adaptive] {
         let mut pair = Pair::bond(scheduler, &[plain_link(), plain_link()], 9);
         pair.connect();
         exchange(&mut pair, 0, 100, ms(5));
@@ -124,7 +124,7 @@ fn a_pulled_link_loses_no_packet_and_doubles_none() {
 
 #[test]
 fn a_silently_dead_link_loses_no_packet_and_doubles_none() {
-    for scheduler in [SchedulerKind::Consistent, SchedulerKind::RoundRobin] {
+    for scheduler in [SchedulerKind::Consistent, SchedulerKind::RoundRobin, SchedulerKind::Adaptive] {
         let mut pair = Pair::bond(scheduler, &[plain_link(), plain_link()], 10);
         pair.connect();
         exchange(&mut pair, 0, 100, ms(5));
@@ -382,7 +382,9 @@ proptest! {
     #[test]
     fn over_random_networks_nothing_is_lost_or_doubled(
         seed in 0..u64::MAX / 2,
-        round_robin in any::<bool>(),
+        scheduler in prop::sample::select(vec![
+            SchedulerKind::Consistent, SchedulerKind::RoundRobin, SchedulerKind::Adaptive,
+        ]),
         links in prop::collection::vec(
             (0.0..0.25f64, 0.0..0.1f64, 0.0..0.1f64, 1u64..80, 0u64..10, 5u64..100), 1..4),
     ) {
@@ -398,7 +400,6 @@ proptest! {
                 ..plain_link()
             })
             .collect();
-        let scheduler = if round_robin { SchedulerKind::RoundRobin } else { SchedulerKind::Consistent };
         let mut pair = Pair::bond(scheduler, &links, seed);
         pair.connect();
         exchange(&mut pair, 0, 60, ms(40));

@@ -2,28 +2,35 @@
 
 use std::time::Duration;
 
-use super::AckSample;
+use super::{AckSample, queued_rtt};
+use crate::time::Time;
 
 /// A path beyond this is broken rather than lossy, and must not be pushed harder.
 const MAX_FRACTION: f64 = 0.5;
-const MEMORY_PER_ROUND: f64 = 0.98;
+/// What was seen counts less with time, and with the bytes that came after it.
+const MEMORY: Duration = Duration::from_secs(10);
+const MEMORY_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+/// A handful of datagrams says nothing yet.
+const MIN_BYTES: f64 = 64.0 * 1024.0;
 
-/// Fraction of the bytes lost while the round trip was near its minimum, smoothed over rounds.
+/// Fraction of the bytes lost while the round trip was near its minimum, smoothed.
 #[derive(Debug, Default)]
 pub(super) struct LossMeter {
     acked: f64,
     lost: f64,
     queue_shows: bool,
+    last: Time,
 }
 
 impl LossMeter {
-    pub fn add(&mut self, sample: &AckSample, usual_rtt: Duration, new_round: bool) {
-        if new_round {
-            self.acked *= MEMORY_PER_ROUND;
-            self.lost *= MEMORY_PER_ROUND;
-        }
+    pub fn add(&mut self, now: Time, sample: &AckSample, usual_rtt: Duration) {
+        let idle = now.saturating_since(self.last).as_secs_f64() / MEMORY.as_secs_f64();
+        let kept = (-idle).exp() * (MEMORY_BYTES / (self.acked + self.lost).max(MEMORY_BYTES));
+        self.last = now;
+        self.acked *= kept;
+        self.lost *= kept;
         if let Some(rtt) = sample.rtt {
-            self.queue_shows = rtt > usual_rtt.mul_f64(1.25) + Duration::from_millis(4);
+            self.queue_shows = rtt > queued_rtt(usual_rtt);
         }
         if !self.queue_shows {
             self.acked += sample.acked_bytes as f64;
@@ -33,8 +40,7 @@ impl LossMeter {
 
     pub fn fraction(&self) -> f64 {
         let total = self.acked + self.lost;
-        // A handful of segments says nothing yet.
-        if total < 64.0 * 1024.0 { 0.0 } else { (self.lost / total).min(MAX_FRACTION) }
+        if total < MIN_BYTES { 0.0 } else { (self.lost / total).min(MAX_FRACTION) }
     }
 }
 
@@ -55,7 +61,7 @@ mod tests {
     fn loss_with_a_short_queue_is_the_paths_own() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(&sample(8_000, 2_000, 21), Duration::from_millis(20), false);
+            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), Duration::from_millis(20));
         }
         assert!((meter.fraction() - 0.2).abs() < 1e-9);
     }
@@ -64,9 +70,29 @@ mod tests {
     fn loss_with_a_long_queue_is_not() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(&sample(8_000, 0, 21), Duration::from_millis(20), false);
-            meter.add(&sample(8_000, 8_000, 90), Duration::from_millis(20), false);
+            meter.add(Time::ZERO, &sample(8_000, 0, 21), Duration::from_millis(20));
+            meter.add(Time::ZERO, &sample(8_000, 8_000, 90), Duration::from_millis(20));
         }
+        assert!(meter.fraction() < 1e-9);
+    }
+
+    #[test]
+    fn a_full_queue_shows_however_long_the_way_is() {
+        let mut meter = LossMeter::default();
+        for _ in 0..1_000 {
+            meter.add(Time::ZERO, &sample(8_000, 0, 601), Duration::from_millis(600));
+            meter.add(Time::ZERO, &sample(8_000, 8_000, 690), Duration::from_millis(600));
+        }
+        assert!(meter.fraction() < 1e-9);
+    }
+
+    #[test]
+    fn a_path_that_lies_idle_gets_another_chance() {
+        let mut meter = LossMeter::default();
+        for _ in 0..1_000 {
+            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), Duration::from_millis(20));
+        }
+        meter.add(Time::from_millis(60_000), &sample(60, 0, 21), Duration::from_millis(20));
         assert!(meter.fraction() < 1e-9);
     }
 }

@@ -94,7 +94,7 @@ impl PathModel {
         let new_round = self.round.advance(sample);
         // Round trips up to here need no queue to explain them.
         let usual_rtt = min_rtt + self.jitter.spread();
-        self.loss.add(sample, usual_rtt, new_round);
+        self.loss.add(now, sample, usual_rtt);
         if let Some(rate) = &sample.rate {
             let bytes_per_s = (rate.rate_bps() as f64 / 8.0 / (1.0 - self.loss.fraction())) as u64;
             if !rate.app_limited || bytes_per_s > self.rate.get() {
@@ -226,6 +226,11 @@ impl PathModel {
         };
         self.pacer.set_rate((self.expected_bytes_per_s() as f64 * gains.pace) as u64);
     }
+}
+
+/// A round trip beyond this needs a queue to explain it, where up to `usual_rtt` it needs none.
+fn queued_rtt(usual_rtt: Duration) -> Duration {
+    usual_rtt + (usual_rtt / 4).min(Duration::from_millis(30)) + Duration::from_millis(5)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{AckSample, INITIAL_WINDOW_BYTES};
+use super::{AckSample, INITIAL_WINDOW_BYTES, queued_rtt};
 use crate::time::Time;
 
 const GROWTH: f64 = 1.25;
@@ -59,7 +59,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Not one packet of a whole round found the queue short.
     fn queue_stands(&self) -> bool {
-        self.round_rtt.is_some_and(|rtt| rtt > self.usual_rtt.mul_f64(1.25) + Duration::from_millis(5))
+        self.round_rtt.is_some_and(|rtt| rtt > queued_rtt(self.usual_rtt))
     }
 
     fn is_overfull(&self) -> bool {

@@ -152,9 +152,9 @@ impl FairQueue {
         }
     }
 
-    /// From now on CoDel accepts another standing delay, over another interval.
-    pub fn set_delays(&mut self, target: Duration, interval: Duration) {
-        (self.config.target, self.config.interval) = (target, interval);
+    /// From now on it holds more or less, and CoDel accepts another standing delay, over another interval.
+    pub fn set_config(&mut self, config: QueueConfig) {
+        self.config = config;
     }
 
     /// The next packet to send at `now`. What CoDel drops on the way is counted and given back to the pool.

@@ -15,6 +15,8 @@ use crate::link::Outlook;
 /// Another link takes over the sparse flows when it delivers earlier by this.
 const CLEARLY_BETTER_US: i64 = 4_000;
 
+/// A full window opens with the next acknowledgements, which come about this often; seldom later than twice that.
+const WINDOW_OPENS_WITHIN_US: i64 = 10_000;
 /// In a backlog each packet waits for those before it, so that beyond this share of lost packets nearly all wait for a repair.
 const HOLDS_ALL: f64 = 0.05;
 
@@ -74,11 +76,12 @@ impl Adaptive {
         self.favourite == Some(self.outlooks[position].key)
     }
 
-    /// Whether what was lost goes over the link at `position`: of those with room, it delivers soonest.
+    /// Whether what was lost goes over the link at `position`: it delivers soonest, or the one that would has to wait for its
+    /// window.
     #[must_use]
     pub fn takes_repairs(&self, position: usize) -> bool {
-        let open = self.usable().filter(|&at| at == position || self.outlooks[at].has_room);
-        open.min_by_key(|&at| self.surely_us(at)) == Some(position)
+        let closed_us = |at: usize| if self.outlooks[at].has_room { 0 } else { WINDOW_OPENS_WITHIN_US };
+        self.usable().min_by_key(|&at| self.in_order_us(at) + closed_us(at)) == Some(position)
     }
 
     /// How much later the latest of the links delivers than the earliest, when nothing waits on any.
@@ -88,6 +91,12 @@ impl Adaptive {
         let (least, most) = (self.usable().map(bare).min(), self.usable().map(bare).max());
         let spread_us = most.unwrap_or_default() - least.unwrap_or_default();
         Duration::from_micros(spread_us.unsigned_abs())
+    }
+
+    /// What all links together carry.
+    #[must_use]
+    pub fn rate_bytes_per_s(&self) -> u64 {
+        self.usable().map(|at| self.outlooks[at].rate_bytes_per_s).sum()
     }
 
     fn usable(&self) -> impl Iterator<Item = usize> {
@@ -202,9 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn repairs_do_not_wait_for_a_link_without_room() {
+    fn repairs_do_not_wait_long_for_a_link_without_room() {
         let full = Outlook { has_room: false, ..link(1, 10, 80) };
-        assert!(looking_at(&[full, link(2, 30, 8)]).takes_repairs(1));
+        assert!(looking_at(&[full, link(2, 18, 8)]).takes_repairs(1));
+        assert!(looking_at(&[full, link(2, 30, 8)]).takes_repairs(0), "20 ms later");
     }
 
     #[test]

@@ -153,14 +153,14 @@ impl Numbered {
     }
 
     /// Waits as long as the slowest repair may take: found lost on one link after a round trip and a quarter, sent again on
-    /// the fastest, measured from when the packet should have come. And once more, since the repair may get lost as well:
-    /// a gap comes of nothing but loss, and a TCP inside halves its window for one that is given up.
+    /// the fastest, measured from when the packet should have come. And twice more, since a repair may get lost as well: a
+    /// gap comes of nothing but loss, and a TCP inside shrinks its window for one that is given up.
     pub fn adapt(&mut self, links: impl Iterator<Item = LinkStats> + Clone) {
         let known = links.filter(|stats| !stats.srtt.is_zero());
         let Some(fastest) = known.clone().map(|stats| stats.srtt).min() else { return };
         let repair = |stats: LinkStats| stats.srtt.mul_f64(0.75) + stats.min_rtt / 4 + 4 * stats.rttvar;
         let slowest = known.map(repair).max().unwrap_or_default();
-        let again = fastest.mul_f64(1.5);
+        let again = 3 * fastest;
         self.resequencer.set_hold((slowest + fastest / 2 + again + MARGIN).min(MAX_HOLD));
     }
 }

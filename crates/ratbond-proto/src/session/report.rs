@@ -18,7 +18,7 @@ pub struct SessionStats {
     pub requeued_packets: u64,
     /// Packets that were lost on a link and sent again, on links that number them.
     pub repaired_packets: u64,
-    /// Real-time packets of which a second copy went over another link, since the first was overdue.
+    /// Packets of which a second copy went over another link, since the first was overdue.
     pub copied_packets: u64,
     /// What came over such links and how it was put in order.
     pub resequencer: ResequencerStats,

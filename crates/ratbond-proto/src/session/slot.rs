@@ -17,6 +17,10 @@ const MAX_SUSPECT_AFTER: Duration = Duration::from_secs(4);
 /// An answer may take this long while no round-trip time is known.
 const PATIENCE_AT_FIRST: Duration = Duration::from_secs(1);
 
+/// More round trips of patience for each certain loss, and at most.
+const LOSS_PATIENCE: f64 = 15.0;
+const MAX_LOSS_PATIENCE: f64 = 4.0;
+
 /// A client whose links are all suspect tries new ones after this long.
 pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
@@ -138,7 +142,12 @@ impl<L: Link> Slot<L> {
         let stats: LinkStats = self.link.stats();
         let patience = match stats.srtt.is_zero() {
             true => PATIENCE_AT_FIRST.max(L::PATIENCE),
-            false => (3 * stats.srtt + 4 * stats.rttvar).clamp(L::PATIENCE, MAX_SUSPECT_AFTER),
+            false => {
+                // Where answers get lost as well, several in a row tell little.
+                let round_trips = 3.0 + (LOSS_PATIENCE * stats.loss).min(MAX_LOSS_PATIENCE);
+                let patience = stats.srtt.mul_f64(round_trips) + 4 * stats.rttvar;
+                patience.clamp(L::PATIENCE, MAX_SUSPECT_AFTER)
+            }
         };
         let waiting = self.link.waiting_since()?;
         // Where the protocol acknowledges at once, what else the peer says does not stand for an answer.

@@ -22,6 +22,11 @@ const MAX_TARGET: Duration = Duration::from_millis(600);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
 
+/// CoDel takes its time, so the queue holds this many times what its target makes of all links' rates, and never more than so
+/// many bytes.
+const LIMIT_OVER_TARGET: usize = 3;
+const MAX_LIMIT_BYTES: usize = 32 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Spread {
@@ -36,6 +41,8 @@ pub(super) enum Spread {
 pub(super) struct Shared {
     pub queue: FairQueue,
     pub adaptive: Adaptive,
+    /// What the queue holds at least.
+    limit_bytes: usize,
     tune_at: Time,
 }
 
@@ -46,6 +53,7 @@ impl Spread {
             SchedulerKind::Adaptive if numbered => Self::Shared(Box::new(Shared {
                 queue: FairQueue::new(queue),
                 adaptive: Adaptive::default(),
+                limit_bytes: queue.limit_bytes,
                 tune_at: Time::ZERO,
             })),
             kind => Self::Pinned(kind.build()),
@@ -94,6 +102,8 @@ impl Shared {
         let standing = self.adaptive.spread().mul_f64(SHARE_OF_SPREAD) + largest_rtt.mul_f64(SHARE_OF_RTT);
         let target = (BASE_TARGET + standing).min(MAX_TARGET);
         let interval = (largest_rtt + target).clamp(MIN_INTERVAL, MAX_INTERVAL);
-        self.queue.set_delays(target, interval);
+        let in_target = self.adaptive.rate_bytes_per_s() as f64 * target.as_secs_f64();
+        let limit_bytes = self.limit_bytes.max(LIMIT_OVER_TARGET * in_target as usize).min(MAX_LIMIT_BYTES);
+        self.queue.set_config(QueueConfig { limit_bytes, target, interval });
     }
 }

@@ -159,7 +159,7 @@ impl Link for SealedLink {
         Outlook {
             key: self.key(),
             usable: true,
-            has_room: self.room(now) > 0,
+            has_room: self.link.room_bytes() >= self.link.max_packet_len() as u64,
             one_way_us: path.one_way_us(),
             min_rtt_us: micros(path.min_rtt().unwrap_or_default()),
             wait_us: micros(wait),
