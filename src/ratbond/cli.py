@@ -114,11 +114,13 @@ BalanceAdaptive = Annotated[
     bool | None,
     typer.Option(
         "--balance-adaptive",
-        help="Send each packet where it arrives first, so that one download uses every link; sealed links only.",
+        help="Send each packet where it arrives first, so that one download uses every link.  "
+        "[the default of sealed links, and for them only]",
     ),
 ]
 BalanceConsistent = Annotated[
-    bool | None, typer.Option("--balance-consistent", help="Keep each flow on one link.  [the default]")
+    bool | None,
+    typer.Option("--balance-consistent", help="Keep each flow on one link.  [the default of plain links]"),
 ]
 BalanceRoundrobin = Annotated[
     bool | None, typer.Option("--balance-roundrobin", help="Send packets over the links in turn.")

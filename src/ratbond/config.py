@@ -224,9 +224,9 @@ class TunnelConfig(BaseModel):
     @property
     def scheduler(self) -> Literal["adaptive", "consistent", "roundrobin"]:
         """How packets are spread over the links."""
-        if self.balance_adaptive:
-            return "adaptive"
-        return "roundrobin" if self.balance_roundrobin else "consistent"
+        if self.balance_roundrobin:
+            return "roundrobin"
+        return "adaptive" if self.sealed and not self.balance_consistent else "consistent"
 
     @property
     def network6(self) -> IPv6Network:

@@ -47,6 +47,23 @@ def test_both_ends_make_the_same_ipv6_network_from_the_tunnel_id() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "scheduler"),
+    [
+        ({}, "consistent"),
+        ({"secret": "x", "aes": True}, "consistent"),
+        ({"secret": "x"}, "adaptive"),
+        ({"secret": "x", "balance_adaptive": True}, "adaptive"),
+        ({"secret": "x", "balance_consistent": True}, "consistent"),
+        ({"secret": "x", "balance_roundrobin": True}, "roundrobin"),
+    ],
+)
+def test_sealed_links_share_every_flow_unless_told_otherwise(
+    flags: dict[str, object], scheduler: str
+) -> None:
+    assert ServerConfig.model_validate(flags).scheduler == scheduler
+
+
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         ({"connect_addr": None}, ["--connect-addr", "required"]),

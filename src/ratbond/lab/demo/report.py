@@ -80,7 +80,7 @@ def words(report: Report) -> list[Text]:
     again = f", {pull.twice} came twice" if pull.twice else ""
     lines = [
         f"over the bond: 1 flow took {one}, {MANY_FLOWS} flows took {many}",
-        "(a flow keeps to one link, so that its packets stay in order: one flow is as fast as the link it took)",
+        "(each packet takes the link where it arrives first, so that one flow can use all of them)",
         "",
         f"{pull.link} carried a call of {PACKETS_PER_S} UDP packets a second; for {pull.down_s:.1f} s it was down:",
         f"  longest silence   {pull.silence_s * 1e3:.0f} ms",
