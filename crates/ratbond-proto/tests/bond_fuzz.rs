@@ -43,6 +43,14 @@ fn every_frame() -> Vec<u8> {
     out
 }
 
+/// Datagrams of a true peer for [`fuzz::sealed_frames`]: pings, packets with a gap, a SKIP, a CLOSE in between.
+fn frame_sequence() -> Vec<u8> {
+    let data = |sequence: u8| [&[0xc0, 3, 0, 0, sequence][..], &[0x45; 40]].concat();
+    let skip = vec![0x04, 3, 0, 0, 1, 0, 1];
+    let datagrams = [vec![0x01], data(0), data(2), skip, vec![0x0a, 0, 0], data(3), vec![0x01, 0x00, 0x00]];
+    datagrams.into_iter().flat_map(|frames| [&[frames.len() as u8, 7][..], &frames].concat()).collect()
+}
+
 /// What honest peers send, to be mutated.
 fn seeds() -> Vec<Vec<u8>> {
     let credentials = Credentials::Shared { psk: shared_psk(&Secret32([1; 32])) };
@@ -57,6 +65,7 @@ fn seeds() -> Vec<Vec<u8>> {
     sealed.resize(60, 0xa5);
     vec![
         every_frame(),
+        frame_sequence(),
         message::challenge(&request, [7; 16], &filter),
         message::version(&request, &filter),
         message::init(opening, [7; 16], &[3; 48], &filter),

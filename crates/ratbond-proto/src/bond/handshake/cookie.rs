@@ -71,7 +71,7 @@ fn bound(address: SocketAddr, sender: ReceiverIndex) -> ([u8; 22], usize) {
     }
 }
 
-/// Bounds the public-key work that one address can cause: a token bucket for each of 256 groups of addresses.
+/// Bounds the work, or the answers, that one address can cause: a token bucket for each of 256 groups of addresses.
 ///
 /// Two addresses may share a bucket; the seed keeps an attacker from choosing whose. An IPv6 client counts as its /64.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl RateLimit {
         Self { key, buckets: vec![(Time::ZERO, BURST); 256] }
     }
 
-    /// Takes one handshake of `address` out of its bucket: 100 a second, 256 at once. False when it is empty.
+    /// Takes one datagram of `address` out of its bucket: 100 a second, 256 at once. False when it is empty.
     pub fn take(&mut self, now: Time, address: IpAddr) -> bool {
         let group = match address.to_canonical() {
             IpAddr::V4(ip) => self.key.tag(&[&ip.octets()]),

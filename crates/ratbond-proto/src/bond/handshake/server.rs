@@ -54,7 +54,11 @@ pub struct ServerHandshakes {
     keys: ServerKeys,
     filter: MacKey,
     cookies: Cookies,
+    /// Of public-key work.
     limit: RateLimit,
+    /// Of CHALLENGEs: somebody who recorded a REQUEST may send it as often as he likes, and an answer costs more than
+    /// all that is needed to drop it.
+    challenges: RateLimit,
     entropy: Entropy,
     responses: VecDeque<(Time, [u8; MAC_LEN], Vec<u8>)>,
 }
@@ -63,12 +67,13 @@ impl ServerHandshakes {
     /// `cookie_seed` is the same for all workers of the server, `seed` is this worker's own; both are random.
     #[must_use]
     pub fn new(keys: ServerKeys, cookie_seed: Secret32, seed: Secret32) -> Self {
-        let limit = RateLimit::new(&seed);
+        let (limit, challenges) = (RateLimit::new(&seed), RateLimit::new(&seed));
         Self {
             filter: keys.filter_key(),
             keys,
             cookies: Cookies::new(cookie_seed),
             limit,
+            challenges,
             entropy: Entropy::new(seed),
             responses: VecDeque::new(),
         }
@@ -100,6 +105,9 @@ impl ServerHandshakes {
             return Err(HandshakeError::WrongMode { theirs: opening.mode });
         }
         let Some((cookie, noise)) = checked.init else {
+            if !self.challenges.take(now, from.ip()) {
+                return Err(HandshakeError::TooMany);
+            }
             let cookie = self.cookies.make(now, from, opening.sender);
             return Ok(Verdict::Reply(message::challenge(datagram, cookie, &self.filter)));
         };

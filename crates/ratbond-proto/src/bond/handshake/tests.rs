@@ -135,6 +135,19 @@ fn an_init_from_another_address_or_with_an_old_cookie_is_dropped() {
 }
 
 #[test]
+fn a_recorded_request_is_answered_a_bounded_number_of_times_and_others_all_the_same() {
+    let (credentials, keys) = shared();
+    let mut server = server(&keys);
+    let request = client(&credentials).poll_transmit(Time::ZERO).unwrap().to_vec();
+    let answers = |server: &mut ServerHandshakes, from| {
+        (0..10_000).filter(|_| server.handle(Time::ZERO, from, &request).is_ok()).count()
+    };
+    assert_eq!(answers(&mut server, address()), 256);
+    assert_eq!(answers(&mut server, "198.51.100.77:1".parse().unwrap()), 256);
+    assert!(server.handle(Time::from_millis(10), address(), &request).is_ok(), "forgiven after a while");
+}
+
+#[test]
 fn a_repeated_init_gets_the_same_response() {
     let (credentials, keys) = named();
     let (mut client, mut server) = (client(&credentials), server(&keys));
