@@ -59,8 +59,9 @@ bench-engine: | bootstrap-run ## run the engine's own benchmarks
 	cargo bench --workspace --locked --features ratbond-proto/bench-null-cipher
 
 SOAK_MINUTES ?= 10
+SOAK_PROTOCOL ?= kcp
 soak: build ## flap two links under load for SOAK_MINUTES and look for what breaks or leaks (root)
-	$(bin)/python bench/soak.py --minutes $(SOAK_MINUTES)
+	$(bin)/python bench/soak.py --minutes $(SOAK_MINUTES) --protocol $(SOAK_PROTOCOL)
 
 FUZZ_SECONDS ?= 30
 fuzz: | bootstrap-run ## run every fuzz entry point under libFuzzer, 30 s each (FUZZ_SECONDS=N)

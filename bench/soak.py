@@ -1,6 +1,6 @@
 """Two links that flap at random for minutes, under six downloads and a UDP stream: what breaks, and what leaks?
 
-    sudo .venv/bin/python bench/soak.py [--minutes 10] [--seed 1]
+    sudo .venv/bin/python bench/soak.py [--minutes 10] [--seed 1] [--protocol kcp|bond]
 
 Each link is up for 2 to 20 s, then down for 0.5 to 10 s, by its interface or by a silent blackhole. The downloads are
 one iperf3 of six connections, so that one that dies is seen; the stream is 200 packets a second from the client.
@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -131,7 +133,7 @@ def _lines(host: Host, *command: str) -> int:
 
 def start(host: Host, *arguments: str) -> subprocess.Popen[bytes]:
     process: subprocess.Popen[bytes] = host.popen(
-        RATBOND, *arguments, "--nosyslog", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        RATBOND, *arguments, "--nosyslog", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     return process
 
@@ -166,10 +168,24 @@ def download(lab: Lab, seconds: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def soak(minutes: float, seed: int) -> bool:
-    with Lab.up([LINK, LINK], name="soak", seed=seed) as lab:
-        server = start(lab.server, "server")
-        client = start(lab.client, "client", f"--connect-addr={lab.server_ipv4}:12345")
+def secret_flags(protocol: str, directory: Path) -> tuple[str, ...]:
+    """What both ends are told: sealed links want a secret."""
+    if protocol == "kcp":
+        return ("--protocol=kcp",)
+    file = directory / "secret"
+    file.touch(mode=0o600)
+    file.write_text(secrets.token_hex(32))
+    return ("--protocol=bond", f"--secret-file={file}")
+
+
+def soak(minutes: float, seed: int, protocol: str) -> bool:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Lab.up([LINK, LINK], name=f"soak-{protocol}", seed=seed) as lab,
+    ):
+        flags = secret_flags(protocol, Path(directory))
+        server = start(lab.server, "server", *flags)
+        client = start(lab.client, "client", f"--connect-addr={lab.server_ipv4}:12345", *flags)
         wait_for_bond(lab, 2)
         ends = {
             "client": (lab.client, own_pid(lab.client, "client")),
@@ -247,8 +263,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--protocol", choices=("kcp", "bond"), default="kcp")
     arguments = parser.parse_args()
-    if not soak(arguments.minutes, arguments.seed):
+    if not soak(arguments.minutes, arguments.seed, arguments.protocol):
         raise SystemExit(1)
 
 

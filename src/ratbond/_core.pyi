@@ -25,6 +25,7 @@ EventKind = Literal[
     "replaced",
     "refused",
     "note",
+    "trace",
 ]
 
 def public_key(private_key: str) -> str:
@@ -42,6 +43,7 @@ class Event:
     - ``replaced``: another process with the same client's key has taken over; ``name`` is where it is.
     - ``refused``: a peer's datagrams were refused (wrong secret, wrong tunnel-id, ...); at most one a second per cause.
     - ``note``: anything else that belongs in the log.
+    - ``trace``: one datagram or packet, if the engine was made with ``trace``; at most 200 a second.
     """
 
     kind: EventKind
@@ -109,6 +111,9 @@ class SessionSnapshot(TypedDict):
     tun_tx_drops: int  # refused by the kernel, or there was no tun
     no_link_drops: int  # packets that found no link
     not_ip_drops: int  # packets from the tun that were neither IPv4 nor IPv6
+    own_drops: (
+        int  # packets from the tun that were addressed to the peer's own port: led back into the tunnel
+    )
     aqm_drops: int  # by the queues of all links, those that are gone included
     overflow_drops: int
     requeued_packets: int  # taken from a dead link and sent again over another
@@ -167,6 +172,7 @@ class Engine:
             "auto", "aes-256-gcm", "chacha20-poly1305"
         ] = "auto",  # bond: by the CPU, or this one only
         listen: tuple[str, int] | None = None,  # server: address, port
+        trace: bool = False,  # tell every datagram and packet as an event
     ) -> None: ...
     @property
     def event_fd(self) -> int:

@@ -141,7 +141,10 @@ StatsInterval = Annotated[
     ),
 ]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Log more; tracebacks of unexpected errors too.")]
-Trace = Annotated[bool | None, typer.Option("--trace", help="Log everything.")]
+Trace = Annotated[
+    bool | None,
+    typer.Option("--trace", help="Log every datagram and packet too, at most 200 lines a second."),
+]
 NoSyslog = Annotated[bool | None, typer.Option("--nosyslog", help="Log to standard error only.")]
 
 
@@ -328,7 +331,7 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
 
     _keep_memory_private()
     config = configuration.merge(model, flags, configuration.process_environment())
-    logs.configure(debug=config.debug or config.trace, syslog=not config.nosyslog)
+    logs.configure(debug=config.debug, trace=config.trace, syslog=not config.nosyslog)
     log = logs.get_logger(__name__)
     if configuration.secret_is_on_command_line(flags):
         log.warning("a secret on the command line is seen by everybody on this machine; use --secret-file")
@@ -347,7 +350,7 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
         log.error(
             "unexpected error, please report it",
             error=f"{type(error).__name__}: {error}",
-            traceback=config.debug,
+            traceback=config.debug or config.trace,
         )
         sys.exit(1)
 
@@ -371,7 +374,7 @@ def main() -> None:
     except RatbondError as error:
         code = _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        code = _fail(error.format_message(), error.exit_code)
+        code = _fail(_with_advice(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except BrokenPipeError:
@@ -380,6 +383,13 @@ def main() -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # or Python complains when it flushes at exit
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_advice(error: typer.TyperException) -> str:
+    """What is wrong with the command line, and where it is told how it should be."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ratbond"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
 def _with_command(arguments: list[str]) -> list[str]:

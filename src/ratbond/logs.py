@@ -8,15 +8,17 @@ and what changes are its facts. (structlog would do it too, at 5 MB of memory an
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+TRACE: Final = 5  # below DEBUG: each datagram and packet
 SYSLOG_SOCKET = Path("/dev/log")
+_LOG_DAEMON: Final = 3 << 3  # the facility, RFC 5424 section 6.2.1
 _OURS: Final = "ratbond"
 _SD_PRIORITY: Final = {
     logging.CRITICAL: 2,
@@ -24,6 +26,7 @@ _SD_PRIORITY: Final = {
     logging.WARNING: 4,
     logging.INFO: 6,
     logging.DEBUG: 7,
+    TRACE: 7,
 }
 
 
@@ -32,6 +35,10 @@ class Log:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
+
+    def trace(self, event: str, **facts: object) -> None:
+        """What goes over the wire."""
+        self._log(TRACE, event, facts)
 
     def debug(self, event: str, **facts: object) -> None:
         """For those who look for a fault."""
@@ -59,8 +66,9 @@ def get_logger(name: str) -> Log:
     return Log(name)
 
 
-def configure(*, debug: bool, syslog: bool) -> None:
+def configure(*, debug: bool, syslog: bool, trace: bool = False) -> None:
     """Sends every logger of the process, those of libraries included, one way."""
+    logging.addLevelName(TRACE, "TRACE")
     in_journal = "JOURNAL_STREAM" in os.environ
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(_JournalFormatter() if in_journal else _TerminalFormatter())
@@ -71,8 +79,10 @@ def configure(*, debug: bool, syslog: bool) -> None:
     for handler in handlers:
         handler.addFilter(_worth_reading)
         root.addHandler(handler)
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
-    logging.raiseExceptions = debug  # a syslog daemon that went away is no reason to write tracebacks
+    root.setLevel(TRACE if trace else logging.DEBUG if debug else logging.INFO)
+    logging.raiseExceptions = (
+        debug or trace
+    )  # a syslog daemon that went away is no reason to write tracebacks
 
 
 def _line(event: str, facts: Mapping[str, object]) -> str:
@@ -92,24 +102,62 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 
 def _syslog_handler() -> logging.Handler | None:
-    if not SYSLOG_SOCKET.exists():
-        return None
     try:
-        handler = logging.handlers.SysLogHandler(
-            str(SYSLOG_SOCKET), logging.handlers.SysLogHandler.LOG_DAEMON
-        )
+        return _SyslogHandler(SYSLOG_SOCKET)
     except OSError:
-        return None  # a dead socket file: nobody listens
-    handler.ident = f"ratbond[{os.getpid()}]: "
-    return handler
+        return None  # there is none, or a dead socket file: nobody listens
+
+
+class _SyslogHandler(logging.Handler):
+    """To the syslog daemon, as long as it takes lines at once: a tunnel does not wait for a log (the standard library's does)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = str(path)
+        self._socket = self._connect()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends a line; one that the daemon has no room for is lost."""
+        priority = _LOG_DAEMON | _SD_PRIORITY.get(record.levelno, 7)
+        line = f"<{priority}>ratbond[{os.getpid()}]: {self.format(record)}".encode(errors="replace")
+        try:
+            self._socket.send(line)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._send_anew(line)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._socket.close()
+        super().close()
+
+    def _send_anew(self, line: bytes) -> None:
+        """The daemon was restarted, or is gone."""
+        try:
+            fresh = self._connect()
+            self._socket.close()
+            self._socket = fresh
+            self._socket.send(line)
+        except OSError:
+            return
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
 
 class _TerminalFormatter(logging.Formatter):
-    """``2026-01-31 12:00:00 info: event key=value``."""
+    """``2026-01-31 12:00:00.123 info: event key=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{stamp} {record.levelname.lower()}: {super().format(record)}"
+        return f"{stamp}.{int(record.msecs):03} {record.levelname.lower()}: {super().format(record)}"
 
 
 class _JournalFormatter(logging.Formatter):

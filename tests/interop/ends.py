@@ -58,13 +58,21 @@ def host_of(role: Role, lab: Lab) -> Host:
     return lab.client if role == "client" else lab.server
 
 
+def start_verbatim(role: Role, lab: Lab, words: list[str], log: Path) -> "subprocess.Popen[Any]":
+    """Ours, with just these words."""
+    with log.open("w") as output:
+        return host_of(role, lab).popen(str(OURS), *words, stdout=output, stderr=subprocess.STDOUT)
+
+
 def start_ours(role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen[Any]":
     command = [str(OURS), *arguments(role, lab, mode), "--protocol=kcp"]
     with log.open("w") as output:
         return host_of(role, lab).popen(*command, stdout=output, stderr=subprocess.STDOUT)
 
 
-def start_stock(binary: Path, role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen[Any]":
+def start_stock(
+    binary: Path, role: Role, lab: Lab, words: list[str], log: Path, server_address: str = Lab.server_ipv4
+) -> "subprocess.Popen[Any]":
     """Starts a stock ratbond in the surroundings that it expects.
 
     Its client takes its links from default routes with a source outside the main table. It asks the web for its
@@ -78,10 +86,10 @@ def start_stock(binary: Path, role: Role, lab: Lab, mode: Mode, log: Path) -> "s
     else:
         for link in lab.links:
             network = link.ipv4.rpartition(".")[0] + ".0/24"
-            lab.server.ip(f"route replace {network} dev isp{link.number} src {lab.server_ipv4}")
+            lab.server.ip(f"route replace {network} dev isp{link.number} src {server_address}")
     resolver = log.with_suffix(".resolv")
     resolver.write_text("nameserver 127.0.0.1\n")
-    command = shlex.join([str(binary), *arguments(role, lab, mode)])
+    command = shlex.join([str(binary), *words])
     script = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec {command}"
     with log.open("w") as output:
         return host_of(role, lab).popen(

@@ -1,14 +1,17 @@
 """Ours at one end, a stock ratbond at the other. Needs a binary of it: RATBOND_STOCK=/path/to/ratbond."""
 
 import itertools
+import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ratbond.lab import Lab
+from tests.net.conftest import as_documented
 
 from .ends import (
     CLIENT_IPV4,
@@ -16,10 +19,15 @@ from .ends import (
     Bond,
     Mode,
     Role,
+    arguments,
+    carries_both_ways,
+    eventually,
     finished,
     numbers_that_arrive,
+    pings,
     start_ours,
     start_stock,
+    start_verbatim,
 )
 
 STOCK = os.environ.get("RATBOND_STOCK")
@@ -48,7 +56,7 @@ def bond(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     role, mode = request.param
     logs = tmp_path_factory.mktemp("logs")
     with Lab.up(LINKS, name=f"i{os.getpid()}", seed=1) as lab:
-        start_stock(Path(str(STOCK)), OTHER[role], lab, mode, logs / "stock.log")
+        start_stock(Path(str(STOCK)), OTHER[role], lab, arguments(OTHER[role], lab, mode), logs / "stock.log")
         ours = start_ours(role, lab, mode, logs / "ours.log")
         yield Bond(lab, stock=OTHER[role])
         ours.terminate()
@@ -99,3 +107,42 @@ def test_a_link_that_falls_silent_is_left_and_taken_back(bond: Bond) -> None:
             bond.wait_until_up()
         bond.wait_until_joined(link)
         bond.wait_until_up()
+
+
+# The stock documentation's commands, and the addresses that a stock program takes: client first, server second.
+DOCUMENTED = {
+    "trivial": (
+        "server --listen-addr=0.0.0.0:12345",
+        "client --connect-addr=1.1.1.1:12345",
+        ("10.10.10.1", "10.10.10.2"),
+    ),
+    "aes": (
+        "server --aes --secret=verysecret --tunnel-id=990 --listen-addr=0.0.0.0:5432 --tunnel-ip=10.10.10.40/30",
+        "client --aes --secret=verysecret --tunnel-id=990 --tun-name=tun1 --connect-addr=1.1.1.1:5432 --tunnel-ip=10.10.10.40/30",
+        ("10.10.10.41", "10.10.10.42"),
+    ),
+}
+
+
+@pytest.mark.parametrize("commands", DOCUMENTED)
+@pytest.mark.parametrize("ours", ROLES)
+def test_the_documentations_commands_work_with_stock_at_the_other_end(
+    ours: Role, commands: str, tmp_path: Path
+) -> None:
+    server_words, client_words, (client_ipv4, server_ipv4) = DOCUMENTED[commands]
+    words: dict[Role, list[str]] = {"server": server_words.split(), "client": client_words.split()}
+    with Lab.up(LINKS, name=f"d{os.getpid()}", seed=1) as lab:
+        as_documented(lab)
+        log = tmp_path / "ours.log"
+        start_stock(Path(str(STOCK)), OTHER[ours], lab, words[OTHER[ours]], tmp_path / "stock.log", "1.1.1.1")
+        end = start_verbatim(ours, lab, words[ours], log)
+        eventually(lambda: pings(lab.client, server_ipv4) and pings(lab.server, client_ipv4), "it is up")
+        both = [carries_both_ways(link) for link in lab.links]
+        eventually(lambda: all(carries() for carries in both), "both links carry")
+        lab.server.popen("iperf3", "-s", "-1", "-B", server_ipv4, stdout=subprocess.DEVNULL)
+        listening = ("ss", "-Hltn", "src", f"{server_ipv4}:5201")
+        eventually(lambda: bool(lab.server.run(*listening).stdout.strip()), "iperf3 listens")
+        report = lab.client.run("iperf3", "-P", "6", "-R", "-c", server_ipv4, "-t", "4", "-J", timeout_s=60)
+        assert json.loads(report.stdout)["end"]["sum_received"]["bytes"] > 1_000_000
+        end.terminate()
+        assert end.wait(timeout=20) == 0, log.read_text()

@@ -25,7 +25,14 @@ TUNNEL_IPV6 = "fd72:6174:626f:294::1"  # the server's, made from tunnel-id 660
 class End:
     """A running ``ratbond client`` or ``ratbond server`` and its log."""
 
-    def __init__(self, host: Host, *arguments: str, log: Path, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *arguments: str,
+        log: Path,
+        wrapper: tuple[str, ...] = (),
+        verbatim: bool = False,
+    ) -> None:
         self.host = host
         self._log = log
         with log.open("w") as output:
@@ -33,7 +40,7 @@ class End:
                 *wrapper,
                 *RATBOND,
                 *arguments,
-                "--nosyslog",
+                *(() if verbatim else ("--nosyslog",)),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -67,11 +74,17 @@ class Bond:
         self._started = 0
         self.ends: list[End] = []
 
-    def start(self, host: Host, *arguments: str, wrapper: tuple[str, ...] = ()) -> End:
+    def start(
+        self, host: Host, *arguments: str, wrapper: tuple[str, ...] = (), verbatim: bool = False
+    ) -> End:
         self._started += 1
-        log = self._logs / f"{self._started}-{arguments[0]}.log"
-        self.ends.append(End(host, *arguments, log=log, wrapper=wrapper))
+        log = self.file(f"{self._started}-{arguments[0]}.log")
+        self.ends.append(End(host, *arguments, log=log, wrapper=wrapper, verbatim=verbatim))
         return self.ends[-1]
+
+    def file(self, name: str) -> Path:
+        """A path of this test's own."""
+        return self._logs / name
 
     def server(self, *arguments: str) -> End:
         return self.start(self.lab.server, "server", *arguments)

@@ -47,6 +47,24 @@ def inside_namespace() -> Iterator[Shell]:
         netns.remove(name)
 
 
+def as_documented(lab: Lab) -> None:
+    """The stock documentation's example: each WAN in a table of its own, a rule by source, and main knows but the LAN.
+
+    The server has the address that the documentation's commands connect to.
+    """
+    lab.server.ip("addr add 1.1.1.1/32 dev lo")
+    lab.client.run("sh", "-c", "ip route flush 0/0; ip -6 route flush ::/0 2>/dev/null || true")
+    lab.client.ip("tuntap add lan mode tap", "link set lan up", "addr add 192.168.99.14/24 dev lan")
+    for table, link in zip((6, 7), lab.links, strict=True):
+        subnet = link.ipv4.rpartition(".")[0] + ".0/24"
+        lab.client.ip(
+            f"route add {subnet} dev {link.name} table {table} scope link src {link.ipv4} metric {table}",
+            f"route add default via {link.gateway_ipv4} dev {link.name} table {table} src {link.ipv4} metric {table}",
+            f"rule add from {link.ipv4} lookup {table} pref 10000",
+            f"route del {subnet} dev {link.name} table main",
+        )
+
+
 @pytest.fixture
 def bond(tmp_path: Path) -> Iterator[Bond]:
     """Two links of 50 Mbit/s and 20 ms, and whatever the test starts at their ends."""

@@ -211,38 +211,10 @@ def test_two_tunnels_live_side_by_side_on_one_host(bond: Bond) -> None:
     assert " dev tun660 " in bond.lab.client.run("ip", "route", "get", "198.51.100.9").stdout
 
 
-def test_the_stock_documentations_aes_commands_work(bond: Bond) -> None:
-    secret = ("--aes", "--secret=verysecret", "--tunnel-id=990", "--tunnel-ip=10.10.10.40/30")
-    bond.server(*secret, "--listen-addr=0.0.0.0:5432")
-    client = bond.start(
-        bond.lab.client, "client", *secret, "--tun-name=tun1", f"--connect-addr={bond.lab.server_ipv4}:5432"
-    )
-    until(lambda: bond.ping("10.10.10.41"), client)
-    assert "verysecret" not in client.log
-    assert "--secret-file" in client.log  # better than on the command line
-
-
-def test_the_stock_documentations_tables_6_and_7_are_enough(bond: Bond) -> None:
-    """Two WANs in tables of their own with rules by source, and a main table that holds only the LAN."""
-    client = bond.lab.client
-    client.run("sh", "-c", "ip route flush 0/0; ip -6 route flush ::/0 2>/dev/null || true")
-    client.ip("tuntap add lan mode tap", "addr add 192.168.99.1/24 dev lan")
-    for table, link in zip((6, 7), bond.lab.links, strict=True):
-        client.ip(
-            f"route add default via {link.gateway_ipv4} dev {link.name} table {table}",
-            f"rule add from {link.ipv4} lookup {table}",
-        )
-    server, end = bond.server("--listen-addr=0.0.0.0:12345"), bond.client()
-    until(lambda: end.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, end)
-    assert bond.ping()
-    until(lambda: " dev tun660 " in client.run("ip", "route", "get", "198.51.100.9").stdout, end)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["server", "--listen-addr=198.51.100.77:1"], "198.51.100.77"),
-        (["client", "--connect-addr=192.0.2.1:1", "--wan=eth99"], "eth99"),
         (["client", "--connect-addr=192.0.2.1:1", "--tunnel-ip=10.0.0.0/29"], "/30"),
         (["client", "--connect-addr=192.0.2.1:1", "--tun-name=wan1"], "wan1"),
     ],

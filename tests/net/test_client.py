@@ -285,13 +285,21 @@ def test_where_the_kernel_finds_the_way_no_rule_is_made_for_a_link(scene: Scene)
     scene.play(scenario)
 
 
-def test_an_unknown_interface_is_refused_in_one_line(scene: Scene) -> None:
+def test_an_interface_that_is_plugged_in_later_is_waited_for_with_one_line(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
-        await asyncio.sleep(10)
+        await scene.until(lambda: "waiting for an interface link=wwan0" in caplog.text)
+        assert "there is no such interface yet" in caplog.text
+        await scene.until(lambda: scene.engine.names() == ["wan1", "wan2"])
+        scene.run(
+            "ip link add wwan0 type veth peer name wwan0-far; ip link set wwan0 up; ip link set wwan0-far up;"
+            "ip address add 10.0.9.2/24 dev wwan0"
+        )
+        await scene.until(lambda: scene.engine.names() == ["wan1", "wan2", "wwan0"])
 
-    with pytest.raises(RatbondError, match=r"--wan eth99: there is no such interface"):
-        scene.play(scenario, wan=["eth99"])
-    assert not scene.state.exists()
+    scene.play(scenario, wan=["wwan0"])
+    assert caplog.text.count("waiting for an interface") == 1
 
 
 def test_an_address_of_the_tunnel_that_is_in_use_is_refused_in_one_line(scene: Scene) -> None:

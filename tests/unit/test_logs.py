@@ -73,6 +73,27 @@ def test_syslog_is_used_where_it_is_and_its_end_is_no_matter(
     assert capsys.readouterr().err.count("\n") == 2
 
 
+def test_a_syslog_that_takes_nothing_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    monkeypatch.setattr(logs, "SYSLOG_SOCKET", tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "log"))
+        logs.configure(debug=False, syslog=True)
+        for _ in range(5_000):  # far more than a socket's queue
+            logs.get_logger("ratbond.x").info("nobody reads")
+        assert syslog.recv(4096).endswith(b"nobody reads")
+
+
+def test_trace_is_more_than_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(debug=True, syslog=False)
+    logs.get_logger("ratbond.x").trace("a datagram")
+    logs.configure(debug=False, trace=True, syslog=False)
+    logs.get_logger("ratbond.x").trace("another")
+    err = capsys.readouterr().err
+    assert "a datagram" not in err
+    assert " trace: another" in err
+
+
 def test_no_syslog_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

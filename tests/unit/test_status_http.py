@@ -26,7 +26,7 @@ LINK = LinkStatus(
 )  # fmt: skip
 SESSION = SessionStatus(
     id=0, up=True, peer="ratbond", cipher="aes-256-gcm", uptime_s=3661.0, tun="tun660", rates=Rates(), tx_packets=0, tx_bytes=0, rx_packets=0,
-    rx_bytes=0, no_link_drops=0, requeued_packets=0, links=(LINK,),
+    rx_bytes=0, no_link_drops=0, own_drops=0, requeued_packets=0, links=(LINK,),
 )  # fmt: skip
 STATUS = Status(
     version="1", role="client", tunnel_id=660, protocol="kcp", encryption="none", scheduler="consistent", mux=1,

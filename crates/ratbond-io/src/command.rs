@@ -76,6 +76,8 @@ pub enum EngineEventKind {
     Refused,
     /// Something for the log.
     Note,
+    /// One datagram or packet, when that is asked for.
+    Trace,
 }
 
 /// All figures of an engine at one moment.

@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub mux: usize,
     /// Where a server listens.
     pub listen: Option<SocketAddr>,
+    /// Whether every datagram and packet is told, at a bounded rate.
+    pub trace: bool,
     /// Fresh entropy: every random number of the protocol comes of it.
     pub seed: Secret32,
 }

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient};
 use ratbond_proto::bond::handshake::ServerKeys;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
-use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
+use ratbond_proto::kcp::{Crypt, KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::link::WanId;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_proto::trace::{Traced, Wire};
 use ratbond_proto::{Role, Time};
 
 use crate::cipher;
@@ -199,6 +200,16 @@ impl Drop for Engine {
 }
 
 fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
+    let wire = match &config.protocol {
+        Protocol::Kcp { secret } => Wire::Kcp(secret.as_deref().map_or(Crypt::Plain, Crypt::aes)),
+        Protocol::BondClient(_) | Protocol::BondServer(_) => Wire::Bond,
+    };
+    let trace = config.trace;
+    let endpoint = untraced_endpoint(config);
+    if trace { Box::new(Traced::new(endpoint, wire)) } else { endpoint }
+}
+
+fn untraced_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
     let bond = BondEndpointConfig {
         tunnel_id: config.tunnel_id,
         scheduler: config.scheduler,

@@ -60,4 +60,6 @@ pub enum Event {
     Replaced,
     /// A peer's datagrams were refused; in words.
     Refused(String),
+    /// One datagram or packet; see [`crate::trace`].
+    Trace(String),
 }

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod kcp;
 pub mod link;
 pub mod numbering;
+pub mod outer;
 pub mod packet;
 pub mod path;
 pub mod queue;
@@ -20,6 +21,7 @@ pub mod resequencer;
 pub mod scheduler;
 pub mod session;
 pub mod time;
+pub mod trace;
 
 pub use event::{DownReason, Event, Peer};
 pub use packet::{Packet, PacketPool};

@@ -8,6 +8,7 @@ use pair::traffic::{assert_complete_and_in_order, assert_nothing_lost, exchange,
 use pair::{Pair, packet, plain_link};
 use proptest::prelude::*;
 use ratbond_netem::{Distribution, Jitter, LinkConfig, Reordering};
+use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::session::LinkState;
 use ratbond_proto::{DownReason, Event, Peer, Role};
@@ -239,6 +240,42 @@ fn garbage_and_a_foreign_tunnel_id_are_refused_in_words() {
     pair.run_for(ms(10));
     let refused = |event: &Event| matches!(event, Event::Refused(words) if words.contains("--secret"));
     assert!(pair.server.saw(refused), "{:?}", pair.server.events);
+}
+
+#[test]
+fn a_neighbouring_tunnel_id_is_refused_although_its_conversations_overlap() {
+    let config = KcpEndpointConfig {
+        role: Role::Client,
+        tunnel_id: 661,
+        scheduler: SchedulerKind::Consistent,
+        mux: 1,
+        secret: None,
+        seed: 23,
+    };
+    let server = |seed| pair::kcp(Role::Server, SchedulerKind::Consistent, 1, seed);
+    let client = Box::new(KcpEndpoint::new(config));
+    let mut pair = Pair::new(client, Box::new(server), &[plain_link()], 23);
+    pair.open(0);
+    pair.run_for(ms(500));
+    let refused =
+        |event: &Event| matches!(event, Event::Refused(words) if words.contains("tunnel-id is 661"));
+    assert!(pair.server.saw(refused), "{:?}", pair.server.events);
+    assert!(!pair.server.saw(|event| matches!(event, Event::WanUp(_))));
+    assert!(pair.server.endpoint.reports().iter().all(|session| session.links.is_empty()));
+}
+
+#[test]
+fn the_tunnels_own_datagrams_are_not_taken_from_the_tun() {
+    let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link()], 24);
+    pair.connect();
+    let mut own = packet(1, 0, 100);
+    own[16..20].copy_from_slice(&[203, 0, 113, 1]);
+    own[22..24].copy_from_slice(&12345_u16.to_be_bytes());
+    pair.client_sends(&own);
+    pair.client_sends(&packet(1, 1, 100));
+    pair.run_for(ms(200));
+    assert_eq!(pair.client.endpoint.reports()[0].stats.own_drops, 1);
+    assert_eq!(pair.server.delivered.len(), 1);
 }
 
 proptest! {

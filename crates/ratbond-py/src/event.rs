@@ -42,6 +42,7 @@ impl From<EngineEvent> for Event {
                 EngineEventKind::Replaced => "replaced",
                 EngineEventKind::Refused => "refused",
                 EngineEventKind::Note => "note",
+                EngineEventKind::Trace => "trace",
             },
             session: event.session.0,
             link: event.wan.map(|wan| wan.0),

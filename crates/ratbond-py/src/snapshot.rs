@@ -43,6 +43,7 @@ pub(crate) fn to_python<'py>(
         dict.set_item("tun_tx_drops", tun.tx_drops)?;
         dict.set_item("no_link_drops", report.stats.no_link_drops)?;
         dict.set_item("not_ip_drops", report.stats.not_ip_drops)?;
+        dict.set_item("own_drops", report.stats.own_drops)?;
         dict.set_item("aqm_drops", report.stats.queues.aqm_drops)?;
         dict.set_item("overflow_drops", report.stats.queues.overflow_drops)?;
         dict.set_item("requeued_packets", report.stats.requeued_packets)?;

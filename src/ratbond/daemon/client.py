@@ -10,12 +10,11 @@ from typing import Final, Generic, TypeVar
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
 from ratbond.daemon.reporting import Reporter
-from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal
+from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
 from ratbond.engine import EngineApi, Event, TunApi
-from ratbond.errors import RatbondError
-from ratbond.links.choice import LinkPolicy, choose_links, why_not
+from ratbond.links.choice import LinkPolicy, choose_links, why_not, why_not_yet
 from ratbond.links.model import Snapshot, WanLink
 from ratbond.links.netlink import gateway_towards
 from ratbond.links.watch import Watcher
@@ -27,7 +26,8 @@ from ratbond.netcfg.plan import Uplink
 log = get_logger(__name__)
 
 _ASK_AGAIN_S: Final = 5.0  # the name service, while nothing works
-_PATIENCE_S: Final = 3.0  # with a server that does not answer, before it is said
+_PATIENCE_S: Final = 3.0  # with a server or a name service that does not answer, before it is said
+_TRY_AGAIN_S: Final = 1.0  # what the kernel did not answer
 
 TunT = TypeVar("TunT", bound=TunApi)
 
@@ -49,7 +49,7 @@ class Client(Generic[TunT]):
         self._watcher = Watcher()
         self._snapshot: Snapshot | None = None
         self._remotes: dict[Family, Remote] = {}
-        self._no_remote = ""  # why there is none
+        self._no_remote = ""  # why there is none; empty: the name service has not answered yet
         self._ways: dict[int, Uplink] = {}  # by device index
         self._waiting_for = ""
 
@@ -65,11 +65,14 @@ class Client(Generic[TunT]):
             self._tunnel.close()
 
         async def start() -> None:
-            await self._network.recover()
-            self._snapshot = await anext(aiter(self._watcher.snapshots()))
+            log.info("connecting", server=str(self._config.connect_addr), tunnel_id=self._config.tunnel_id)
+            async with told_when_slow("undoing what a former run left behind"):
+                await self._network.recover()
+            async with told_when_slow("reading the network's state"):
+                self._snapshot = await self._watcher.read()
             if self._config.invitation is None:
                 refuse_overlap(self._config, self._snapshot)
-            self._refuse_unknown_devices(self._snapshot)
+            self._say_what_is_not_there_yet(self._snapshot)
             self._tunnel.open()
             await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
 
@@ -100,8 +103,15 @@ class Client(Generic[TunT]):
     async def _keep_converging(self) -> None:
         while True:
             await self._wait_for_change()
-            if self._snapshot is not None:
+            if self._snapshot is None:
+                continue
+            try:
                 await self._converge(self._snapshot)
+            except OSError as error:
+                log.error(
+                    "the kernel does not say what is wanted; trying again", why=error.strerror or "no answer"
+                )
+                self._loop.call_later(_TRY_AGAIN_S, self._changed.set)
 
     async def _wait_for_change(self) -> None:
         retry_at = self._uplinks.next_retry_at()
@@ -171,7 +181,7 @@ class Client(Generic[TunT]):
         if self._tunnel.up:
             missing = ""
         elif not self._remotes:
-            missing = self._no_remote
+            missing = self._no_remote or f"the name service to say where {self._config.connect_addr.host} is"
         elif not len(self._uplinks):
             families = " or ".join(f"IPv{family}" for family in self._remotes)
             missing = (
@@ -180,18 +190,22 @@ class Client(Generic[TunT]):
         else:
             missing = f"no answer from {self._config.connect_addr} yet{_stock_hint(self._config)}"
         if missing and missing != self._waiting_for:
-            self._loop.call_later(_PATIENCE_S if len(self._uplinks) else 0, self._say_if_still, missing)
+            is_asked = len(self._uplinks) or missing.startswith("the name service")
+            self._loop.call_later(_PATIENCE_S if is_asked else 0, self._say_if_still, missing)
         self._waiting_for = missing
 
     def _say_if_still(self, missing: str) -> None:
         if self._waiting_for == missing:
             log.warning("waiting", what=missing)
 
-    def _refuse_unknown_devices(self, snapshot: Snapshot) -> None:
+    def _say_what_is_not_there_yet(self, snapshot: Snapshot) -> None:
+        """Logs once which interfaces that the user named are not there: a modem may be plugged in later."""
+        policy = self._policy()
+        present = {link.device for link in choose_links(snapshot, policy)}
         for spec in self._config.wan:
-            if snapshot.device_named(spec.device) is None:
-                raise RatbondError(
-                    f"--wan {spec.device}: there is no such interface; `ip link` lists those there are"
+            if spec.device not in present:
+                log.warning(
+                    "waiting for an interface", link=spec.device, why=why_not_yet(snapshot, policy, spec)
                 )
         for name in self._config.no_wan:
             if snapshot.device_named(name) is None:
@@ -203,7 +217,13 @@ def _stock_hint(config: ClientConfig) -> str:
     if config.invitation:
         return "; is it running, and does `ratbond client list` there still have this client?"
     if config.sealed:
-        return "; is it running, with the same secret and --tunnel-id, and without --aes and --protocol kcp?"
+        return (
+            "; is it running, with the same secret and --tunnel-id, and without --aes and --protocol kcp?"
+            " (a stock ratbond needs --aes and its secret here, or no secret at all)"
+        )
     if config.aes:
         return "; is it running, with the same --tunnel-id and --secret, and with --aes?"
-    return "; is it running, with the same --tunnel-id, and without --aes? (a server with --aes needs --aes and its secret here)"
+    return (
+        "; is it running, with the same --tunnel-id, without a secret and without --aes?"
+        " (a server with --aes, as a stock one may be, needs --aes and its secret here)"
+    )

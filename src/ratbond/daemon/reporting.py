@@ -150,6 +150,7 @@ def session_status(session: SessionSnapshot, base: Sample, now: Sample, client: 
         rx_packets=session["tun_tx_packets"],
         rx_bytes=session["tun_tx_bytes"],
         no_link_drops=session["no_link_drops"],
+        own_drops=session["own_drops"],
         requeued_packets=session["requeued_packets"],
         links=tuple(_link_status(session["id"], link, base, now) for link in session["links"]),
     )

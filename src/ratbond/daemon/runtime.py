@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 from ratbond.engine import EngineApi, Event
 from ratbond.logs import get_logger
 
 log = get_logger(__name__)
+
+_SLOW_S: Final = 3.0
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -68,6 +70,16 @@ async def all_or_none(*jobs: Job) -> None:
         raise failures.exceptions[0] from None
 
 
+@asynccontextmanager
+async def told_when_slow(what: str) -> AsyncIterator[None]:
+    """Says so when a step of the start takes long: nobody should wait for a silent program."""
+    timer = asyncio.get_running_loop().call_later(_SLOW_S, lambda: log.warning("still busy", step=what))
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def log_event(event: Event, client: str = "") -> None:
     """One line for what the engine says: whose, which link, why, how many are left."""
     match event.kind:
@@ -95,6 +107,8 @@ def log_event(event: Event, client: str = "") -> None:
             )
         case "refused":
             log.warning("refused a peer's datagrams", **_more(event, client))
+        case "trace":
+            log.trace(event.detail)
         case "note":
             log.info(event.detail or event.name)
 

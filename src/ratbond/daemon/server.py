@@ -12,12 +12,11 @@ from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.roster import Roster, tunnel_config
-from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal
+from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.engine import EngineApi, Event, TunApi
 from ratbond.errors import RatbondError
 from ratbond.links.model import Snapshot
-from ratbond.links.netlink import read_snapshot
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
 from ratbond.models import IPInterface, IPNetwork
@@ -64,8 +63,10 @@ class Server(Generic[TunT]):
                 tunnel.close()
 
         async def start() -> None:
-            await self._network.recover()
-            self._refuse_overlap(await read_snapshot())
+            async with told_when_slow("undoing what a former run left behind"):
+                await self._network.recover()
+            async with told_when_slow("reading the network's state"):
+                self._refuse_overlap(await self._watcher.read())
             if self._roster:
                 self._engine.set_clients(self._roster.for_engine())
                 loop.add_signal_handler(signal.SIGHUP, self.reload)

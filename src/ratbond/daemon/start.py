@@ -14,6 +14,7 @@ from ratbond.errors import RatbondError
 from ratbond.logs import get_logger
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.journal import Journal, owner_of, state_directory
+from ratbond.netcfg.leftovers import sweep
 from ratbond.secret import link_key
 
 log = get_logger(__name__)
@@ -27,6 +28,7 @@ def run(config: ClientConfig | ServerConfig) -> None:
 async def _run(config: ClientConfig | ServerConfig) -> None:
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
     network = Network(Journal(state_directory(), _owner(config)))
+    _sweep_leftovers()
     try:
         engine = make_engine(config, roster)
     except EngineError as error:
@@ -46,6 +48,16 @@ async def _run(config: ClientConfig | ServerConfig) -> None:
         else Server(config, engine, network, Tun, roster)
     )
     await daemon.run()
+
+
+def _sweep_leftovers() -> None:
+    """Removes what ends that were killed have left of namespaces that are gone. That it fails is no reason not to run."""
+    try:
+        swept = sweep(state_directory().parent)
+    except OSError as error:
+        log.debug("could not look for old notes", why=error.strerror)
+    else:
+        log.debug("swept away the notes of namespaces that are gone", directories=swept)
 
 
 def _owner(config: ClientConfig | ServerConfig) -> str:
@@ -71,6 +83,7 @@ def make_engine(config: TunnelConfig, roster: Roster | None = None) -> Engine:
         server_key=invitation.server_key if invitation else None,
         psk=invitation.psk if invitation else None,
         listen=(listen.host, listen.port) if listen else None,
+        trace=config.trace,
     )
 
 

@@ -25,6 +25,7 @@ class Running:
 
     number: int
     failures: int  # since it was last up
+    joined: bool = False  # the engine says when it leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Uplinks:
         for uplink in self._uplinks.values():
             if isinstance(uplink.state, Running) and uplink.state.number == event.link:
                 if event.kind == "link_up":
-                    uplink.state = Running(uplink.state.number, failures=0)
+                    uplink.state = Running(uplink.state.number, failures=0, joined=True)
                 elif event.kind == "link_down":
                     self._release(uplink.state.number)
                     uplink.state = self._rest(uplink.state.failures, event.detail)
@@ -122,7 +123,8 @@ class Uplinks:
 
     def _drop(self, index: int, why: str) -> None:
         uplink = self._uplinks.pop(index)
-        log.info("link gone", link=uplink.link.device, why=why)
+        if not (isinstance(uplink.state, Running) and uplink.state.joined):
+            log.info("link gone", link=uplink.link.device, why=why)
         if isinstance(uplink.state, Running):
             self._release(uplink.state.number, why)
 

@@ -68,6 +68,19 @@ def why_not(snapshot: Snapshot, policy: LinkPolicy, index: int) -> str:
     return "no longer a WAN"
 
 
+def why_not_yet(snapshot: Snapshot, policy: LinkPolicy, spec: WanSpec) -> str:
+    """Why an interface that the user names is no link yet, in a few words for the log."""
+    device = snapshot.device_named(spec.device)
+    if device is None:
+        return "there is no such interface yet"
+    if not device.up:
+        return "it is down"
+    if not device.carrier:
+        return "it has no carrier"
+    families = " or ".join(f"IPv{family}" for family in policy.families)
+    return f"it does not have the address {spec.address}" if spec.address else f"it has no {families} address"
+
+
 def _link_of(
     snapshot: Snapshot, policy: LinkPolicy, device: Device, family: Family, spec: WanSpec | None
 ) -> WanLink | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
@@ -19,6 +20,7 @@ _IFA_F_OPTIMISTIC = 0x04  # tentative, yet usable (RFC 4429)
 _RT_SCOPE_LINK = 253
 _RTN_UNICAST = 1
 _RTNH_F_DEAD_OR_LINKDOWN = 1 | 16
+_ANSWER_WITHIN_S = 5.0
 
 Message = dict[str, Any]
 
@@ -47,11 +49,12 @@ async def gateway_towards(destination: IPAddress, source: IPAddress, index: int)
     """The gateway that the kernel takes for a socket bound to this source and device; None for "it is on the link".
 
     A kernel that finds no route on the device assumes just that (ip_route_output_key_hash_rcu), and sends into the void.
+    Raises OSError when the kernel does not answer.
     """
     from pyroute2 import AsyncIPRoute, NetlinkError
 
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
-    async with AsyncIPRoute() as netlink:
+    async with asyncio.timeout(_ANSWER_WITHIN_S), AsyncIPRoute() as netlink:
         try:
             answer = await netlink.route(
                 "get", family=family, dst=str(destination), src=str(source), oif=index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import socket
 from collections.abc import AsyncIterator
 from typing import Final
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _GATHER_S: Final = 0.05  # one event seldom comes alone: an address brings its routes
 _RESCAN_S: Final = 15.0
+_READ_WITHIN_S: Final = 5.0
+_TELL_AFTER: Final = 20  # attempts
 
 
 class Watcher:
@@ -49,7 +52,7 @@ class Watcher:
         """See the class."""
         while True:
             self._changed.clear()
-            yield await self._read()
+            yield await self.read()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(
                     _RESCAN_S
@@ -57,17 +60,19 @@ class Watcher:
                     await self._changed.wait()
                 await asyncio.sleep(_GATHER_S)
 
-    async def _read(self) -> Snapshot:
+    async def read(self) -> Snapshot:
         """A snapshot that no change has torn."""
         from pyroute2 import NetlinkError
-        from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
 
-        while True:
+        for attempt in itertools.count(1):
             try:
-                return await read_snapshot()
-            except (OSError, NetlinkError, NetlinkDumpInterrupted) as error:
-                log.debug("reading the network's state again", why=str(error))
+                async with asyncio.timeout(_READ_WITHIN_S):
+                    return await read_snapshot()
+            except (OSError, NetlinkError) as error:
+                told = log.warning if attempt % _TELL_AFTER == 0 else log.debug
+                told("cannot read the network's state; trying again", why=str(error) or "no answer")
                 await asyncio.sleep(_GATHER_S)
+        raise AssertionError  # a count does not end
 
     def _drain(self) -> None:
         """Reads all notifications away: what they say is read from the kernel anew, so that none can mislead."""

@@ -37,9 +37,13 @@ class Network:
     async def recover(self) -> int:
         """Undoes what a former run, ended by force, left behind; returns how many things that were."""
         left = self._journal.read()
-        for step in reversed(left):
-            await self._undo(step)
-        restored = self._release_sysctls(None)
+        restored = 0
+        try:
+            for step in reversed(left):
+                await self._undo(step)
+            restored = self._release_sysctls(None)
+        except OSError as error:
+            log.warning("could not undo all that a former run left behind", why=error.strerror)
         self._journal.write([])
         return len(left) + restored
 
@@ -89,7 +93,11 @@ class Network:
     async def reassert(self) -> bool:
         """Does again what somebody else has undone meanwhile (a network manager's restart, say). True if anything was."""
         async with self._busy:
-            return await self._reassert()
+            try:
+                return await self._reassert()
+            except OSError as error:  # the next look comes
+                log.warning("could not look whether all is still in place", why=error.strerror)
+                return False
 
     async def _reassert(self) -> bool:
         lost = [step for step in self._applied if await self._is_lost(step)]

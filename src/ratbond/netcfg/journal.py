@@ -1,21 +1,24 @@
 """What was changed, kept on disk before it is changed, so that whoever comes after a crash can undo it.
 
-One directory a network namespace, since namespaces may share /run: ``/run/ratbond/net-<cookie>/``. In it, for each end:
+One directory a network namespace, since namespaces may share /run: ``/run/ratbond/net-<cookie>-<inode>/``; what a namespace that
+is gone has left there is swept away. In it, for each end:
 ``client-660.lock`` (held while it runs), ``client-660.json`` (its routes and rules), and ``sysctls.json``, which all share,
 because two tunnels may want the same sysctl: who comes first notes the old value, who goes last restores it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TextIO, TypedDict
 
 from ratbond.errors import RatbondError
 from ratbond.models import Family
@@ -23,6 +26,7 @@ from ratbond.netcfg.plan import Route, Rule, Step
 
 _SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
 _FORMAT: Final = 1
+_LOCK_WITHIN_S: Final = 2.0
 
 
 class SysctlEntry(TypedDict):
@@ -36,16 +40,16 @@ class SysctlEntry(TypedDict):
 def state_directory() -> Path:
     """Where this network namespace's state lies."""
     base = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/ratbond"))
-    return base / f"net-{_namespace_id()}"
+    return base / f"net-{_namespace_cookie():x}-{Path('/proc/self/ns/net').stat().st_ino}"
 
 
-def _namespace_id() -> str:
-    """A number that no other network namespace has had since boot; an inode (older kernels) may come again."""
+def _namespace_cookie() -> int:
+    """A number that no other network namespace has had since boot, as its inode may have; 0 on older kernels."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            return f"{int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), 'little'):x}"
+            return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
         except OSError:
-            return f"i{Path('/proc/self/ns/net').stat().st_ino:x}"
+            return 0
 
 
 class Journal:
@@ -101,8 +105,7 @@ class Journal:
     def sysctls(self) -> Iterator[dict[str, SysctlEntry]]:
         """The shared notes on sysctls, to be changed in place, under their lock; written back at the end."""
         path = self._directory / "sysctls.json"
-        with (self._directory / "sysctls.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._lock_sysctls() as lock:
             try:
                 entries: dict[str, SysctlEntry] = json.loads(path.read_text())
             except (FileNotFoundError, ValueError):
@@ -115,6 +118,23 @@ class Journal:
                 else:
                     path.unlink(missing_ok=True)
                     Path(lock.name).unlink(missing_ok=True)
+
+    def _lock_sysctls(self) -> TextIO:
+        """The lock file, locked. Raises OSError when somebody holds it for long: that somebody does not run any more."""
+        path = self._directory / "sysctls.lock"
+        deadline_s = time.monotonic() + _LOCK_WITHIN_S
+        while True:
+            lock = path.open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                    return lock  # and not a file that its last user has removed meanwhile
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    lock.close()
+                    raise OSError(errno.EBUSY, f"another process holds {path}") from None
+            lock.close()
+            time.sleep(0.01)
 
 
 def owner_of(role: str, tunnel_id: int | None, port: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from pathlib import Path
@@ -21,6 +22,8 @@ _RTM_NEWRULE: Final = 32
 _RTM_DELRULE: Final = 33
 _NLM_F_REQUEST_ACK: Final = 0x1 | 0x4
 _NLM_F_CREATE: Final = 0x400
+_ANSWER_WITHIN_S: Final = 5.0
+_NO_ANSWER: Final = "the kernel does not answer"
 _NO_SUPPRESSION: Final = 0xFFFF_FFFF
 
 
@@ -81,7 +84,7 @@ class Kernel:
         """How many rules like this there are."""
         wanted = _rule(step)
         count = 0
-        async for message in await self._netlink.rule("dump", family=wanted["family"]):
+        for message in await self._dump("rule", family=wanted["family"]):
             attributes = dict(message["attrs"])
             count += message["family"] == wanted["family"] and _rule_key(attributes) == (
                 step.priority,
@@ -95,10 +98,8 @@ class Kernel:
 
     async def has_routes(self, family: Family, table: int) -> bool:
         """Whether the table holds anything."""
-        async for message in await self._netlink.route("dump", family=_socket_family(family), table=table):
-            if dict(message["attrs"]).get("RTA_TABLE") == table:
-                return True
-        return False
+        routes = await self._dump("route", family=_socket_family(family), table=table)
+        return any(dict(message["attrs"]).get("RTA_TABLE") == table for message in routes)
 
     async def _address(self, step: Address) -> dict[str, Any]:
         return {
@@ -128,13 +129,28 @@ class Kernel:
             fields["flags"] = 4  # RTNH_F_ONLINK: the user says that the gateway is there
         return fields
 
+    async def _dump(self, what: str, **filters: int) -> list[dict[str, Any]]:
+        from pyroute2 import NetlinkError
+
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                answer = await getattr(self._netlink, what)("dump", **filters)
+                return [message async for message in answer]
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, _NO_ANSWER) from None
+        except NetlinkError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None
+
     async def _call(self, request: Any, ignore: frozenset[int] = frozenset()) -> bool:
         """Awaits a request; False when the kernel's refusal is one of those to ignore."""
         from pyroute2 import NetlinkError
 
         try:
             if hasattr(request, "__await__"):
-                await request
+                async with asyncio.timeout(_ANSWER_WITHIN_S):
+                    await request
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, _NO_ANSWER) from None
         except NetlinkError as error:
             if error.code in ignore:
                 return False

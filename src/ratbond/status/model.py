@@ -97,6 +97,7 @@ class SessionStatus:
     rx_packets: int
     rx_bytes: int
     no_link_drops: int
+    own_drops: int
     requeued_packets: int
     links: tuple[LinkStatus, ...] = ()
     client: str = ""  # its name, where clients have keys of their own

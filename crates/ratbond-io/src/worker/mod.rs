@@ -255,6 +255,7 @@ impl Worker {
             Event::WanDown(wan, reason) => (EngineEventKind::LinkDown, Some(*wan), reason.to_string()),
             Event::Assigned(assignment) => (EngineEventKind::Assigned(*assignment), None, String::new()),
             Event::Replaced => (EngineEventKind::Replaced, None, String::new()),
+            Event::Trace(line) => (EngineEventKind::Trace, None, line.clone()),
             Event::Refused(words) => (EngineEventKind::Refused, None, words.clone()),
             Event::Reconnect(wan) => {
                 self.stale_sockets = true;

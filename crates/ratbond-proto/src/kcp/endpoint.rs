@@ -14,7 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::crypt::HEADER_LEN;
 use super::link::{KcpLink, link_config};
 use super::segment::{Cmd, Segments};
-use super::{Crypt, fec};
+use super::{Crypt, fec, frame};
 use crate::endpoint::{Endpoint, EndpointEvent, GateStats, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
@@ -51,7 +51,7 @@ pub struct KcpEndpointConfig {
 #[derive(Debug)]
 pub struct KcpEndpoint {
     role: Role,
-    tunnel_id: u32,
+    tunnel_id: u16,
     mux: usize,
     crypt: Arc<Crypt>,
     seeds: ChaCha8Rng,
@@ -73,7 +73,7 @@ impl KcpEndpoint {
         let crypt = config.secret.as_deref().map_or(Crypt::Plain, Crypt::aes);
         Self {
             role: config.role,
-            tunnel_id: u32::from(config.tunnel_id),
+            tunnel_id: config.tunnel_id,
             mux: config.mux.max(1),
             crypt: Arc::new(crypt),
             seeds: ChaCha8Rng::seed_from_u64(config.seed),
@@ -89,14 +89,18 @@ impl KcpEndpoint {
     fn new_link(&mut self, now: Time, conv: u32) -> KcpLink {
         let mut seed = [0; 32];
         self.seeds.fill_bytes(&mut seed);
-        KcpLink::new(now, conv, link_config(), Arc::clone(&self.crypt), ChaCha8Rng::from_seed(seed))
+        let names = (self.tunnel_id, conv);
+        KcpLink::new(now, names, link_config(), Arc::clone(&self.crypt), ChaCha8Rng::from_seed(seed))
     }
 
     /// The free conversation that rests the longest, the lowest first.
     fn free_conversation(&self) -> Option<usize> {
-        let taken =
-            |index: usize| self.session.links().any(|(_, key, ..)| key == self.tunnel_id + index as u32);
+        let taken = |index: usize| self.session.links().any(|(_, key, ..)| key == self.conversation(index));
         (0..CONVERSATIONS as usize).filter(|&index| !taken(index)).min_by_key(|&index| self.begun[index])
+    }
+
+    fn conversation(&self, index: usize) -> u32 {
+        u32::from(self.tunnel_id) + index as u32
     }
 
     fn accept(&mut self, now: Time, conv: u32, route: Route) {
@@ -121,10 +125,15 @@ impl KcpEndpoint {
             return Err("it is no KCP".into());
         };
         let conv = first.header.conv;
-        if !(self.tunnel_id..self.tunnel_id + CONVERSATIONS).contains(&conv) {
+        let ours = self.tunnel_id;
+        if let Some(theirs) = frame::hello_tunnel_id(first.payload).filter(|&theirs| theirs != ours) {
             return Err(format!(
-                "its conversation {conv} does not belong to tunnel-id {}; give both ends the same --tunnel-id",
-                self.tunnel_id
+                "its tunnel-id is {theirs}, that of this end {ours}; give both ends the same --tunnel-id"
+            ));
+        }
+        if !(u32::from(ours)..u32::from(ours) + CONVERSATIONS).contains(&conv) {
+            return Err(format!(
+                "its conversation {conv} does not belong to tunnel-id {ours}; give both ends the same --tunnel-id"
             ));
         }
         if self.role == Role::Client {
@@ -157,7 +166,7 @@ impl Endpoint for KcpEndpoint {
         }
         let Some(index) = self.free_conversation() else { return false };
         self.begun[index] = Some(now);
-        let link = self.new_link(now, self.tunnel_id + index as u32);
+        let link = self.new_link(now, self.conversation(index));
         self.session.add_link(now, wan, route, link);
         have + 1 < self.mux
     }

@@ -14,6 +14,8 @@ const MAX_JOINED: usize = 9_216;
 /// Marks our HELLO, inside the bytes that stock ignores. The first bytes stay zero as stock's are.
 const MAGIC_AT: usize = 8;
 const MAGIC: [u8; 8] = *b"rtbnd\x01HI";
+/// Our tunnel-id, little endian, after the magic: conversations of neighbouring ids overlap, so they cannot tell.
+const TUNNEL_ID_AT: usize = MAGIC_AT + MAGIC.len();
 
 /// Who sent a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,21 @@ pub enum Frame {
 
 /// Our HELLO.
 #[must_use]
-pub fn hello() -> [u8; HELLO_LEN] {
+pub fn hello(tunnel_id: u16) -> [u8; HELLO_LEN] {
     let mut bytes = [0; HELLO_LEN];
-    bytes[MAGIC_AT..MAGIC_AT + MAGIC.len()].copy_from_slice(&MAGIC);
+    bytes[MAGIC_AT..TUNNEL_ID_AT].copy_from_slice(&MAGIC);
+    bytes[TUNNEL_ID_AT..TUNNEL_ID_AT + 2].copy_from_slice(&tunnel_id.to_le_bytes());
     bytes
+}
+
+/// The tunnel-id in a message that is a HELLO of ours; `None` in any other, a stock HELLO for one.
+#[must_use]
+pub fn hello_tunnel_id(message: &[u8]) -> Option<u16> {
+    if message.len() != HELLO_LEN || message[..2] != [0, 0] || hello_origin(message) != HelloOrigin::Ours {
+        return None;
+    }
+    let id = u16::from_le_bytes([message[TUNNEL_ID_AT], message[TUNNEL_ID_AT + 1]]);
+    (id != 0).then_some(id)
 }
 
 /// LINKDOWN for a conversation.
@@ -179,9 +192,5 @@ fn ip_head(len: usize, least: usize, left: usize, header_right: bool) -> Head {
 }
 
 fn hello_origin(bytes: &[u8]) -> HelloOrigin {
-    if bytes.get(MAGIC_AT..MAGIC_AT + MAGIC.len()) == Some(&MAGIC) {
-        HelloOrigin::Ours
-    } else {
-        HelloOrigin::Stock
-    }
+    if bytes.get(MAGIC_AT..TUNNEL_ID_AT) == Some(&MAGIC) { HelloOrigin::Ours } else { HelloOrigin::Stock }
 }

@@ -20,6 +20,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct KcpLink {
     kcp: Kcp,
+    tunnel_id: u16,
     crypt: Arc<Crypt>,
     nonces: ChaCha8Rng,
     reader: FrameReader,
@@ -37,9 +38,16 @@ pub struct KcpLink {
 impl KcpLink {
     /// A new conversation. `nonces` must differ from every other link's.
     #[must_use]
-    pub fn new(now: Time, conv: u32, config: Config, crypt: Arc<Crypt>, nonces: ChaCha8Rng) -> Self {
+    pub fn new(
+        now: Time,
+        (tunnel_id, conv): (u16, u32),
+        config: Config,
+        crypt: Arc<Crypt>,
+        nonces: ChaCha8Rng,
+    ) -> Self {
         let mut link = Self {
             kcp: Kcp::new(conv, config, now),
+            tunnel_id,
             crypt,
             nonces,
             reader: FrameReader::new(),
@@ -122,7 +130,7 @@ impl Link for KcpLink {
     }
 
     fn send_hello(&mut self, _now: Time, pool: &mut PacketPool) {
-        self.send_control(&frame::hello(), pool);
+        self.send_control(&frame::hello(self.tunnel_id), pool);
     }
 
     fn farewell(&self, _now: Time, _reason: &DownReason) -> u32 {

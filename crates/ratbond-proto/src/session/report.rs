@@ -14,6 +14,8 @@ pub struct SessionStats {
     pub no_link_drops: u64,
     /// Packets from the tun that were neither IPv4 nor IPv6.
     pub not_ip_drops: u64,
+    /// Packets from the tun that were on their way to the peer's own port: the tunnel's datagrams, led back into it.
+    pub own_drops: u64,
     /// Packets taken from a dead link and sent again over another. The peer may get some twice.
     pub requeued_packets: u64,
     /// Packets that were lost on a link and sent again, on links that number them.

@@ -6,6 +6,7 @@ use super::spread::Spread;
 use super::{Session, Slot};
 use crate::flow::Flow;
 use crate::link::{Link, Outgoing, Route};
+use crate::outer;
 use crate::queue::Queued;
 use crate::scheduler::SchedulerKind;
 use crate::time::Time;
@@ -35,6 +36,10 @@ impl<L: Link> Session<L> {
             self.stats.not_ip_drops += 1;
             return;
         };
+        if outer::is_udp(bytes) && self.slots.iter().any(|slot| outer::is_to(bytes, slot.route.remote)) {
+            self.stats.own_drops += 1;
+            return;
+        }
         let packet = self.pool.copy_of(bytes);
         self.enqueue(Queued { packet, flow, since: now });
     }
