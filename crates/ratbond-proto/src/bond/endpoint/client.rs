@@ -47,7 +47,7 @@ const REST_AFTER_REPLACEMENT: Duration = Duration::from_secs(10);
 const REST_AFTER_REVOCATION: Duration = Duration::from_secs(60);
 /// CLOSE: a newer session of the same client.
 const REPLACED: u8 = 1;
-/// CLOSE: the operator has revoked the client's key.
+/// CLOSE, and refusal of a handshake: the operator has revoked the client's key.
 const REVOKED: u8 = 2;
 /// CLOSE: this end stops.
 const DONE: u8 = 0;
@@ -188,7 +188,9 @@ impl BondClient {
                 Ok(None) => {}
                 Ok(Some(established)) => return self.establish(now, wan, established),
                 Err(error @ (HandshakeError::Refused { .. } | HandshakeError::WrongVersion { .. })) => {
-                    approach.attempt = Attempt::Rest { until: now + REST_AFTER_REFUSAL };
+                    let revoked = matches!(error, HandshakeError::Refused { code: REVOKED, .. });
+                    let rest = if revoked { REST_AFTER_REVOCATION } else { REST_AFTER_REFUSAL };
+                    approach.attempt = Attempt::Rest { until: now + rest };
                     self.refusal.tell(now, route.remote, error);
                 }
                 // Forged, late or garbage: nothing has changed.
