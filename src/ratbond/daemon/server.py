@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from ipaddress import ip_interface
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
@@ -23,6 +23,9 @@ from ratbond.models import IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 
 log = get_logger(__name__)
+
+# Each client that comes brings a burst of changes of our own making, and a look at hundreds of devices takes its time.
+_LOOK_AGAIN_S: Final = 1.0
 
 TunT = TypeVar("TunT", bound=TunApi)
 
@@ -109,6 +112,7 @@ class Server(Generic[TunT]):
     async def _keep_in_place(self) -> None:
         async for _ in self._watcher.snapshots():
             await self._network.reassert()
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _keep_converging(self) -> None:
         while True:
