@@ -125,6 +125,14 @@ BalanceConsistent = Annotated[
 BalanceRoundrobin = Annotated[
     bool | None, typer.Option("--balance-roundrobin", help="Send packets over the links in turn.")
 ]
+Nat = Annotated[
+    bool | None,
+    typer.Option(
+        "--nat",
+        help="Let others use the tunnel through this machine: turns forwarding on, translates addresses (a client those "
+        "of its LAN, a server those of its clients), and opens the way in other firewalls. Needs nft.",
+    ),
+]
 Mux = Annotated[int | None, typer.Option(help="Conversations per link.  [default: 1]", metavar="N")]
 HttpListenAddr = Annotated[
     str | None,
@@ -204,6 +212,7 @@ def client(
     balance_adaptive: BalanceAdaptive = None,
     balance_consistent: BalanceConsistent = None,
     balance_roundrobin: BalanceRoundrobin = None,
+    nat: Nat = None,
     mux: Mux = None,
     http_listen_addr: HttpListenAddr = None,
     stats_interval: StatsInterval = None,
@@ -261,6 +270,7 @@ def server(
     balance_adaptive: BalanceAdaptive = None,
     balance_consistent: BalanceConsistent = None,
     balance_roundrobin: BalanceRoundrobin = None,
+    nat: Nat = None,
     mux: Mux = None,
     http_listen_addr: HttpListenAddr = None,
     stats_interval: StatsInterval = None,

@@ -129,6 +129,7 @@ class TunnelConfig(BaseModel):
     balance_adaptive: bool = False
     balance_consistent: bool = False
     balance_roundrobin: bool = False
+    nat: bool = False
     mux: int = Field(default=1, ge=1, le=11)  # convs of a tunnel: tunnel-id + 0..10
     http_listen_addr: Annotated[HostPort | None, BeforeValidator(_parse_http_listen)] = HostPort.parse(
         DEFAULT_HTTP_LISTEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 from ratbond.config import ClientConfig, ServerConfig, TunnelConfig
 from ratbond.daemon.client import Client
@@ -26,6 +27,8 @@ def run(config: ClientConfig | ServerConfig) -> None:
 
 
 async def _run(config: ClientConfig | ServerConfig) -> None:
+    if config.nat and shutil.which("nft") is None:
+        raise RatbondError("--nat needs nft, which is not installed (Debian: apt-get install nftables)")
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
     network = Network(Journal(state_directory(), _owner(config)))
     _sweep_leftovers()

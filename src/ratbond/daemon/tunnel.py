@@ -13,7 +13,7 @@ from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.kernel import ipv6_is_on
-from ratbond.netcfg.plan import Plan, Uplink, Wanted, plan, tunnel_addresses
+from ratbond.netcfg.plan import Plan, Translation, Uplink, Wanted, plan, tunnel_addresses
 
 log = get_logger(__name__)
 
@@ -129,7 +129,15 @@ class Tunnel(Generic[TunT]):
             default_route=self._up and wants_default_route(config),
             uplinks=uplinks,
             families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
+            translation=self._translation(),
         )
+
+    def _translation(self) -> Translation | None:
+        if not self._config.nat:
+            return None
+        role = self._config.role
+        owner = f"{role.value}-{self._config.tunnel_id}"
+        return Translation(owner, self.device, towards_tunnel=role is Role.CLIENT)
 
 
 def overlap(networks: tuple[IPNetwork, ...], device: str, snapshot: Snapshot) -> str:

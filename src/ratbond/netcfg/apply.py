@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
 
 from ratbond.logs import get_logger
 from ratbond.models import Family
-from ratbond.netcfg import kernel
+from ratbond.netcfg import kernel, nat
 from ratbond.netcfg.journal import Journal
-from ratbond.netcfg.plan import MAIN_TABLE, Address, LooseReversePath, Plan, Route, Rule, Step, Up
+from ratbond.netcfg.plan import (
+    MAIN_TABLE,
+    Address,
+    Forwarding,
+    LooseReversePath,
+    Plan,
+    Route,
+    Rule,
+    Step,
+    Translation,
+    Up,
+)
+from ratbond.netcfg.sysctls import Sysctls
 
 log = get_logger(__name__)
-_LOOSE: Final = "2"
 
 
 class Network:
@@ -25,6 +35,7 @@ class Network:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kernel = kernel.Kernel()
+        self._sysctls = Sysctls(journal)
         self._applied: Plan = ()
         self._gone: set[str] = set()
         self._busy = asyncio.Lock()
@@ -41,7 +52,7 @@ class Network:
         try:
             for step in reversed(left):
                 await self._undo(step)
-            restored = self._release_sysctls(None)
+            restored = self._sysctls.release_all()
         except OSError as error:
             log.warning("could not undo all that a former run left behind", why=error.strerror)
         self._journal.write([])
@@ -71,8 +82,8 @@ class Network:
 
     def _forget_gone(self) -> None:
         for device in self._gone:
-            self._release_sysctls(device)
-        self._applied = tuple(s for s in self._applied if isinstance(s, Rule) or s.device not in self._gone)
+            self._sysctls.release(kernel.reverse_path_key(device))
+        self._applied = tuple(s for s in self._applied if _outlives(s, self._gone))
         self._gone.clear()
 
     async def _move_to(self, plan: Plan) -> None:
@@ -101,6 +112,7 @@ class Network:
 
     async def _reassert(self) -> bool:
         lost = [step for step in self._applied if await self._is_lost(step)]
+        lost += await nat.lost([step for step in self._applied if isinstance(step, Translation)])
         for step in lost:
             log.warning("somebody has undone what the tunnel needs; doing it again", step=_describe(step))
         if any(isinstance(step, Rule) for step in lost):
@@ -123,7 +135,7 @@ class Network:
             except OSError as error:
                 log.warning("could not undo a change", step=_describe(step), why=error.strerror)
         self._applied = ()
-        self._release_sysctls(None)
+        self._sysctls.release_all()
         await self._kernel.close()
         self._journal.close()
 
@@ -138,7 +150,11 @@ class Network:
             case Rule():
                 await self._kernel.append_rule(step)
             case LooseReversePath():
-                self._loosen(step.device)
+                self._sysctls.loosen_reverse_path(step.device)
+            case Forwarding():
+                self._sysctls.forward(step.family)
+            case Translation():
+                await nat.apply(step)
 
     async def _undo(self, step: Step) -> None:
         match step:
@@ -152,7 +168,11 @@ class Network:
             case Rule():
                 await self._kernel.remove_rule(step)
             case LooseReversePath():
-                self._release_sysctls(step.device)
+                self._sysctls.release(kernel.reverse_path_key(step.device))
+            case Forwarding():
+                self._sysctls.stop_forwarding(step.family)
+            case Translation():
+                await nat.undo(step)
 
     async def _change_rules(self, old: Plan, new: Plan, *, again: bool = False) -> None:
         """Appends the new rules in their order before it removes the old ones, so that no packet meets half of them."""
@@ -177,46 +197,20 @@ class Network:
                 return not await self._kernel.has_routes(Family.of(step.destination), step.table)
             case LooseReversePath():
                 return kernel.reverse_path_is_strict(step.device)
+            case Forwarding():
+                return kernel.read_sysctl(kernel.forwarding_key(step.family)) == "0"
             case _:
                 return False
-
-    def _loosen(self, device: str) -> None:
-        """Sets rp_filter to loose where it is strict, and notes it in the ledger shared by all tunnels."""
-        key = kernel.reverse_path_key(device)
-        with self._journal.sysctls() as ledger:
-            if key not in ledger and not kernel.reverse_path_is_strict(device):
-                return
-            before = kernel.read_sysctl(key)
-            entry = ledger.setdefault(key, {"before": before, "wanted": _LOOSE, "users": []})
-            if self._journal.owner not in entry["users"]:
-                entry["users"].append(self._journal.owner)
-            if before != _LOOSE and kernel.reverse_path_is_strict(device):
-                entry["before"] = before  # a device that came back, or somebody's own setting meanwhile
-                kernel.write_sysctl(key, _LOOSE)
-
-    def _release_sysctls(self, device: str | None) -> int:
-        """Lets go of one device's sysctl, or of all; who goes last restores it. Returns how many were restored."""
-        wanted_key = kernel.reverse_path_key(device) if device else None
-        restored = 0
-        with self._journal.sysctls() as ledger:
-            for key in [k for k in ledger if wanted_key in {None, k}]:
-                entry = ledger[key]
-                if self._journal.owner not in entry["users"]:
-                    continue
-                entry["users"].remove(self._journal.owner)
-                if entry["users"]:
-                    continue
-                del ledger[key]
-                with contextlib.suppress(FileNotFoundError):  # the device is gone
-                    if kernel.read_sysctl(key) == entry["wanted"]:  # otherwise somebody has set it since
-                        kernel.write_sysctl(key, entry["before"])
-                        restored += 1
-        return restored
 
 
 def _falls_with(step: Step, devices: set[str]) -> bool:
     """Whether a step must be done anew when these devices lose an address. One end's rules all lead to its one default route."""
-    return isinstance(step, Rule) or (not isinstance(step, LooseReversePath) and step.device in devices)
+    return isinstance(step, Rule) or (isinstance(step, Up | Address | Route) and step.device in devices)
+
+
+def _outlives(step: Step, devices: set[str]) -> bool:
+    """Whether a step is in place, though these devices are gone."""
+    return isinstance(step, Rule | Forwarding | Translation) or step.device not in devices
 
 
 def _describe(step: Step) -> str:
@@ -231,3 +225,7 @@ def _describe(step: Step) -> str:
             return f"address {step.interface} of {step.device}"
         case Up():
             return f"{step.device} up"
+        case Forwarding():
+            return f"IPv{step.family} forwarding"
+        case Translation():
+            return f"address translation for {step.device}"

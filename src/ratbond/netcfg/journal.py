@@ -22,7 +22,7 @@ from typing import Any, Final, TextIO, TypedDict
 
 from ratbond.errors import RatbondError
 from ratbond.models import Family
-from ratbond.netcfg.plan import Route, Rule, Step
+from ratbond.netcfg.plan import Route, Rule, Step, Translation
 
 _SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
 _FORMAT: Final = 1
@@ -84,10 +84,13 @@ class Journal:
             return []
 
     def write(self, steps: list[Step]) -> None:
-        """Notes what is about to be in place; call it before doing so. Only routes and rules outlive the tun."""
+        """Notes what is about to be in place; call it before doing so. Addresses go with the tun, sysctls have notes of their own."""
         _replace(
             self._file,
-            {"format": _FORMAT, "steps": [_entry(s) for s in steps if isinstance(s, (Route, Rule))]},
+            {
+                "format": _FORMAT,
+                "steps": [_entry(s) for s in steps if isinstance(s, (Route, Rule, Translation))],
+            },
         )
 
     def close(self) -> None:
@@ -157,7 +160,7 @@ def _replace(path: Path, content: object) -> None:
     new.replace(path)
 
 
-def _entry(step: Route | Rule) -> dict[str, Any]:
+def _entry(step: Route | Rule | Translation) -> dict[str, Any]:
     fields = {name: getattr(step, name) for name in step.__slots__}
     plain = {k: v if v is None or isinstance(v, int) else str(v) for k, v in fields.items()}
     return {"kind": type(step).__name__, **plain}
@@ -168,6 +171,8 @@ def _step(entry: dict[str, Any]) -> Step:
     for name in ("destination", "source"):
         if entry.get(name) is not None:
             entry[name] = ip_network(entry[name])
+    if kind == "Translation":
+        return Translation(**entry)
     if kind == "Rule":
         return Rule(**{**entry, "family": Family(entry["family"])})
     gateway = entry.get("gateway")

@@ -212,6 +212,21 @@ def reverse_path_key(device: str) -> str:
     return f"ipv4/conf/{device}/rp_filter"
 
 
+def forwarding_key(family: Family) -> str:
+    """The sysctl that makes a host a router."""
+    return "ipv4/ip_forward" if family is Family.V4 else "ipv6/conf/all/forwarding"
+
+
+def listening_to_routers() -> list[str]:
+    """The accept_ra sysctls of devices that take router advertisements as hosts do: a router ignores them at 1, not at 2."""
+    keys = [
+        f"ipv6/conf/{directory.name}/accept_ra"
+        for directory in (_PROC / "ipv6/conf").iterdir()
+        if directory.name != "all"
+    ]
+    return [key for key in keys if read_sysctl(key) == "1"]
+
+
 def read_sysctl(key: str) -> str:
     """A value below /proc/sys/net."""
     return (_PROC / key).read_text().strip()

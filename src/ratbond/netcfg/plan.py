@@ -72,7 +72,28 @@ class LooseReversePath:
     device: str
 
 
-Step = Up | Address | Route | Rule | LooseReversePath
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Forward packets of this family between interfaces, which a host does not and a router does."""
+
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Give packets between a tunnel and others the address of the interface that they leave through.
+
+    ``owner`` names the end whose doing it is: an nftables table and comments carry it.
+    """
+
+    owner: str
+    device: str
+    towards_tunnel: (
+        bool  # what enters the tunnel (a client, for its LAN), or what leaves it (a server, for its clients)
+    )
+
+
+Step = Up | Address | Route | Rule | LooseReversePath | Forwarding | Translation
 Plan = tuple[Step, ...]
 
 
@@ -98,6 +119,7 @@ class Wanted:
     uplinks: tuple[Uplink, ...] = field(default=())
     families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
     networks: tuple[IPNetwork, ...] = ()  # behind the peer
+    translation: Translation | None = None
 
 
 def plan(wanted: Wanted) -> Plan:
@@ -114,6 +136,9 @@ def plan(wanted: Wanted) -> Plan:
             for network in wanted.networks
             if Family.of(network) in wanted.families
         ]
+        if wanted.translation:
+            steps += [Forwarding(family) for family in wanted.families]
+            steps.append(wanted.translation)
         if wanted.default_route:
             for family in wanted.families:
                 steps += _default_route(wanted, family)
