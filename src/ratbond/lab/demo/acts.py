@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ratbond.lab.demo import download
 from ratbond.lab.demo.download import Download
@@ -21,6 +23,7 @@ from ratbond.lab.demo.report import MANY_FLOWS, Pull, Rates, Report
 from ratbond.lab.host import Host
 from ratbond.lab.lab import Lab
 from ratbond.lab.link import Link
+from ratbond.secret import generate
 
 LINKS = ("80mbit,16ms", "30mbit,60ms,jitter=4ms,loss=0.5%")
 _TUNNEL_SERVER = "10.10.10.1"
@@ -34,6 +37,7 @@ class Timing:
     """How long things last, in seconds."""
 
     download: int  # each one that is measured
+    bond: int  # each one over the bond: a flow that fills two unequal links takes some seconds to find both
     alone: float  # the call, before the downloads begin
     before: float  # the downloads, before the link is pulled
     down: float
@@ -43,7 +47,7 @@ class Timing:
     def of(cls, download: int) -> Timing:
         """Fit the rest to the length of a download: 5 s is a demo, 1 s a test."""
         return cls(
-            download, 1.0, before=min(3, download), down=min(5, download + 1), after=min(5, download + 2)
+            download, 2 * download, 1.0, before=min(3, download), down=min(5, download + 1), after=min(5, download + 2)
         )
 
 
@@ -116,14 +120,18 @@ def _measure_link(lab: Lab, link: Link, picture: Picture, timing: Timing) -> Rat
 def _bond(lab: Lab, picture: Picture, stack: ExitStack) -> tuple[Program, float]:
     """Start both ends, and wait until the tunnel carries packets over both links."""
     picture.act("bonding them")
-    picture.note("$ ratbond server")
-    server = ratbond(lab.server, "server")
+    secret = Path(stack.enter_context(TemporaryDirectory(prefix="ratbond-demo-"))) / "secret"
+    picture.note("$ (umask 077; ratbond keygen > secret)")
+    secret.touch(0o600)
+    secret.write_text(f"{generate()}\n")
+    picture.note("$ ratbond server --secret-file=secret")
+    server = ratbond(lab.server, "server", f"--secret-file={secret}")
     stack.callback(server.stop)
     server.wait_for("listening", limit_s=_START_S)
-    arguments = ("client", f"--connect-addr={lab.server_ipv4}:{_PORT}")
-    picture.note(f"$ ratbond {' '.join(arguments)}")
+    address = f"--connect-addr={lab.server_ipv4}:{_PORT}"
+    picture.note(f"$ ratbond client {address} --secret-file=secret")
     began_s = time.monotonic()
-    client = ratbond(lab.client, *arguments, on_line=_follow(picture))
+    client = ratbond(lab.client, "client", address, f"--secret-file={secret}", on_line=_follow(picture))
     stack.callback(client.stop)
     client.wait_for(rf"links_up={len(lab.links)}", limit_s=_START_S)
     while lab.client.run("ping", "-c1", "-W1", _TUNNEL_SERVER, check=False).returncode != 0:
@@ -154,8 +162,8 @@ def _measure_bond(lab: Lab, meter: Meter, picture: Picture, timing: Timing) -> R
     for flows in (1, MANY_FLOWS):
         picture.act(f"the bond, {_flows(flows)}")
         before = meter.read()
-        command = download.command(_TUNNEL_SERVER, flows=flows, seconds=timing.download)
-        rates.append(_download(lab, command, timing.download).rate_mbps)
+        command = download.command(_TUNNEL_SERVER, flows=flows, seconds=timing.bond)
+        rates.append(_download(lab, command, timing.bond).rate_mbps)
         carried.append(shares(before, meter.read()))
     picture.note(f"the bond: {rates[0]:.1f} Mbit/s with 1 flow, {rates[1]:.1f} with {MANY_FLOWS}")
     return Rates("the bond", "", rates[0], rates[1], carried[0], carried[1])
