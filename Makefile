@@ -8,6 +8,9 @@ bin := .venv/bin
 engine_sources := Cargo.toml Cargo.lock pyproject.toml .cargo/config.toml \
 	$(shell find crates -name '*.rs' -o -name Cargo.toml)
 
+# What the dashboard takes from npm; without npm there are no charts.
+charts := src/ratbond/status/web/vendor/uPlot.esm.js
+
 # pip's and uv's own settings on this machine must not change what gets installed.
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS
 # uv trusts the certificates that the system trusts.
@@ -17,11 +20,14 @@ export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: build demo need-root soak test test-rust test-python lint fmt bench bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench
 
-build: $(VIRTUAL_ENV)/.built ## make .venv with the command .venv/bin/ratbond and the release engine
+build: $(VIRTUAL_ENV)/.built $(charts) ## make .venv with the command .venv/bin/ratbond and the release engine
 
 $(VIRTUAL_ENV)/.built: $(engine_sources) | bootstrap-run
 	$(bin)/uv pip install --quiet --no-deps --no-build-isolation --reinstall-package ratbond --editable .
 	@touch $@
+
+$(charts): package.json package-lock.json scripts/web
+	@scripts/web
 
 demo: | need-root build ## bond two emulated WANs on this machine and watch it (root)
 	@$(bin)/python -m ratbond.lab.demo
@@ -74,7 +80,7 @@ bootstrap-run bootstrap-dev bootstrap-bench: bootstrap-%:
 	@scripts/bootstrap $*
 
 clean: ## remove what was built, and .venv
-	rm -rf .venv target build dist src/ratbond/_core.*.so
+	rm -rf .venv target build dist node_modules $(dir $(charts)) src/ratbond/_core.*.so
 	find src tests scripts bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

@@ -142,6 +142,14 @@ HttpListenAddr = Annotated[
         metavar="ADDRESS:PORT",
     ),
 ]
+HttpTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file of mode 0600 whose token opens the status to public addresses, too.",
+        metavar="FILE",
+        dir_okay=True,
+    ),
+]
 StatsInterval = Annotated[
     float | None,
     typer.Option(
@@ -215,6 +223,7 @@ def client(
     nat: Nat = None,
     mux: Mux = None,
     http_listen_addr: HttpListenAddr = None,
+    http_token_file: HttpTokenFile = None,
     stats_interval: StatsInterval = None,
     debug: Debug = None,
     trace: Trace = None,
@@ -273,6 +282,7 @@ def server(
     nat: Nat = None,
     mux: Mux = None,
     http_listen_addr: HttpListenAddr = None,
+    http_token_file: HttpTokenFile = None,
     stats_interval: StatsInterval = None,
     debug: Debug = None,
     trace: Trace = None,

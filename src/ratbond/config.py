@@ -31,6 +31,7 @@ from ratbond.secret import is_key
 
 DEFAULT_TUNNEL_IP = "10.10.10.0/30"
 DEFAULT_HTTP_LISTEN = "0.0.0.0:8091"
+MIN_TOKEN_CHARS = 16
 TUN_MTU_KCP = 1336  # stock's; the largest packet that one KCP segment of MTU 1360 carries
 TUN_MTU_BOND = (
     1400  # with 58 bytes around it over IPv4, 78 over IPv6, it fits PPPoE and most providers' tunnels
@@ -134,6 +135,7 @@ class TunnelConfig(BaseModel):
     http_listen_addr: Annotated[HostPort | None, BeforeValidator(_parse_http_listen)] = HostPort.parse(
         DEFAULT_HTTP_LISTEN
     )
+    http_token_file: Path | None = None
     stats_interval: Annotated[float, Field(ge=0, le=86_400)] = 15.0
     debug: bool = False
     trace: bool = False
@@ -244,6 +246,18 @@ class TunnelConfig(BaseModel):
         if self.secret:
             return self.secret.get_secret_value()
         return read_secret(self.secret_file) if self.secret_file else None
+
+    def http_token(self) -> str | None:
+        """What opens the status to public addresses. Raises UsageError with one line."""
+        if self.http_token_file is None:
+            return None
+        token = read_secret(self.http_token_file, "--http-token-file")
+        if len(token) < MIN_TOKEN_CHARS or not token.isascii() or not token.isalnum():
+            raise UsageError(
+                f"--http-token-file {self.http_token_file}: a token is at least {MIN_TOKEN_CHARS} letters and digits; "
+                "`ratbond keygen` makes a good one"
+            )
+        return token
 
 
 class ClientConfig(TunnelConfig):

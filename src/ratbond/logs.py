@@ -58,7 +58,9 @@ class Log:
 
     def _log(self, level: int, event: str, facts: Mapping[str, object], *, traceback: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", _line(event, facts), exc_info=traceback)
+            self._logger.log(
+                level, "%s", _line(event, facts), exc_info=traceback, extra={"event": event, "facts": facts}
+            )
 
 
 def get_logger(name: str) -> Log:

@@ -74,7 +74,7 @@ ISSUE_FLAGS = {
         "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
         "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--mux",
-        "--http-listen-addr", "--stats-interval", "--debug", "--trace", "--nosyslog",
+        "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--nosyslog",
     ],
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,10 @@ import pytest
 
 from ratbond.errors import RatbondError
 from ratbond.models import HostPort
-from ratbond.status.http import is_public, make_app, open_socket
+from ratbond.status.access import Access
+from ratbond.status.app import health, make_app
+from ratbond.status.feed import Feed
+from ratbond.status.http import open_socket
 from ratbond.status.model import SCHEMA, LinkStatus, Rates, SessionStatus, Status
 
 LINK = LinkStatus(
@@ -36,7 +39,7 @@ STATUS = Status(
 
 def fetch(path: str, source: str = "192.168.1.7") -> httpx.Response:
     async def get() -> httpx.Response:
-        transport = httpx.ASGITransport(make_app(lambda: STATUS), client=(source, 5))
+        transport = httpx.ASGITransport(make_app(lambda: STATUS, Feed(), Access(None)), client=(source, 5))
         async with httpx.AsyncClient(transport=transport, base_url="http://ratbond") as client:
             return await client.get(path)
 
@@ -74,21 +77,20 @@ def test_the_text_shows_what_stock_shows() -> None:
         assert word in text, word
 
 
-@pytest.mark.parametrize("source", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "testclient"])
-def test_a_public_address_is_refused_with_the_reason(source: str) -> None:
-    for path in ("/status", "/status.txt"):
-        code, text = ask(path, source)
-        assert code == 403
-        assert source in text
-        assert "private" in text
-        assert "wan1" not in text
+def test_health_is_that_there_is_a_bond() -> None:
+    response = fetch("/healthz")
+    assert (response.status_code, response.text) == (200, "ok: 1 of 1 links up\n")
+    assert not health(replace(STATUS, sessions=(replace(SESSION, up=False),)))[0]
+    assert health(replace(STATUS, role="server", sessions=()))[0]
 
 
-@pytest.mark.parametrize(
-    "source", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "100.64.0.1", "fe80::1%eth0", "fd00::1"]
-)
-def test_a_private_address_is_not(source: str) -> None:
-    assert not is_public(source)
+def test_the_dashboard_is_there_and_loads_nothing_inline() -> None:
+    page = fetch("/")
+    assert page.status_code == 200
+    assert not re.search(r"<script(?![^>]*src=)|<style|style=|onclick=", page.text)
+    for name in re.findall(r'(?:src|href)="([^"]+\.(?:js|css|svg))"', page.text):
+        assert fetch(f"/{name}").status_code == 200, name
+    assert "javascript" in fetch("/main.js").headers["content-type"]
 
 
 def test_a_taken_default_port_is_gone_without() -> None:

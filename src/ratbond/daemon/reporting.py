@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ from ratbond.daemon.runtime import Job, all_or_none
 from ratbond.engine import EngineApi
 from ratbond.logs import get_logger
 from ratbond.status import http
+from ratbond.status.access import Access
+from ratbond.status.feed import Feed, FeedHandler
 from ratbond.status.model import LinkStatus, Rates, SessionStatus, Status
 from ratbond.status.text import bits
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_SAMPLE_S: Final = 2.0
+_SAMPLE_S: Final = 1.0
 _SAME_NAME: Final = frozenset(f.name for f in fields(LinkStatus)) - {
     "source",
     "uptime_s",
@@ -52,6 +55,7 @@ class Reporter:
         self._started_s = time.monotonic()
         self._previous = Sample(self._started_s, {})
         self._latest = self._previous
+        self._feed = Feed()
 
     async def run(self) -> None:
         """Serves and samples until it is cancelled. Raises RatbondError when it may not listen where it was told."""
@@ -59,16 +63,21 @@ class Reporter:
         listener = http.open_socket(address, is_default=self._config.http_is_default) if address else None
         jobs: list[Job] = [self._sample]
         if listener:
-            jobs.append(partial(http.serve, listener, self.status))
+            access = Access(self._config.http_token())
+            jobs.append(partial(http.serve, listener, self.status, self._feed, access))
         if self._config.stats_interval:
             jobs.append(partial(self._log_statistics, self._config.stats_interval))
-        await all_or_none(*jobs)
+        with FeedHandler(self._feed).attached() if listener else nullcontext():
+            await all_or_none(*jobs)
 
     def status(self) -> Status:
         """The status at this moment."""
         snapshot = self._engine.snapshot()
         now = sample_of(snapshot, time.monotonic())
         base = self._previous if now.at_s - self._latest.at_s < _SAMPLE_S / 2 else self._latest
+        return self._status(snapshot, base, now)
+
+    def _status(self, snapshot: list[SessionSnapshot], base: Sample, now: Sample) -> Status:
         config = self._config
         return Status(
             version=__version__,
@@ -90,7 +99,10 @@ class Reporter:
 
     async def _sample(self) -> None:
         while True:
-            self._previous, self._latest = self._latest, sample_of(self._engine.snapshot(), time.monotonic())
+            snapshot = self._engine.snapshot()
+            now = sample_of(snapshot, time.monotonic())
+            self._feed.add(self._status(snapshot, self._latest, now), time.time())
+            self._previous, self._latest = self._latest, now
             await asyncio.sleep(_SAMPLE_S)
 
     async def _log_statistics(self, interval_s: float) -> None:

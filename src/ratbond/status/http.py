@@ -1,4 +1,4 @@
-"""The HTTP server of the status. It shows nothing to the world: public source addresses get a 403 that says so."""
+"""The status server's socket, and the server behind it once somebody asks. What it serves is :mod:`ratbond.status.app`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,19 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from ratbond.errors import RatbondError
 from ratbond.logs import get_logger
 from ratbond.models import Family, HostPort
+from ratbond.status.access import Access
+from ratbond.status.feed import Feed
 from ratbond.status.model import Status
-from ratbond.status.text import render
 
 if TYPE_CHECKING:
     import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
 
 log = get_logger(__name__)
-
-FORBIDDEN = (
-    "403: ratbond shows its status to private addresses only, and {source} is a public one. "
-    "Ask from the machine itself, from its LAN or through the tunnel.\n"
-)
 
 
 def open_socket(address: HostPort, *, is_default: bool) -> socket.socket | None:
@@ -55,55 +47,37 @@ def open_socket(address: HostPort, *, is_default: bool) -> socket.socket | None:
     return listener
 
 
-async def serve(listener: socket.socket, status: Callable[[], Status]) -> None:
-    """Answers until it is cancelled."""
-    server = _server(make_app(status))
+async def serve(listener: socket.socket, status: Callable[[], Status], feed: Feed, access: Access) -> None:
+    """Answers until it is cancelled. What answers is loaded when the first connection waits: it takes 15 MB."""
     try:
-        await server.serve(sockets=[listener])
-    except asyncio.CancelledError:
-        server.should_exit = server.force_exit = True
-        raise
+        await _somebody_asks(listener)
+        server = await asyncio.to_thread(_server, status, feed, access)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            feed.close()  # or those who follow would be cut off in the middle, with a traceback each
+            server.should_exit = True
+            await serving
+            raise
     finally:
         listener.close()
 
 
-def make_app(status: Callable[[], Status]) -> Starlette:
-    """The application: ``/status`` and ``/status.txt``."""
-    from starlette.applications import Starlette
-    from starlette.responses import JSONResponse, PlainTextResponse
-    from starlette.routing import Route
-
-    def guarded(answer: Callable[[], Response]) -> Callable[[Request], Response]:
-        def endpoint(request: Request) -> Response:
-            source = request.client.host if request.client else ""
-            if is_public(source):
-                return PlainTextResponse(FORBIDDEN.format(source=source), status_code=403)
-            return answer()
-
-        return endpoint
-
-    async def as_json(request: Request) -> Response:
-        return guarded(lambda: JSONResponse(status().to_json()))(request)
-
-    async def as_text(request: Request) -> Response:
-        return guarded(lambda: PlainTextResponse(render(status().to_json())))(request)
-
-    return Starlette(routes=[Route("/status", as_json), Route("/status.txt", as_text)])
-
-
-def is_public(source: str) -> bool:
-    """Whether an address belongs to the open Internet; what is no address at all counts as public."""
+async def _somebody_asks(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.Event()
+    loop.add_reader(listener, waiting.set)
     try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return True
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_global
+        await waiting.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
-def _server(app: Starlette) -> uvicorn.Server:
+def _server(status: Callable[[], Status], feed: Feed, access: Access) -> uvicorn.Server:
     import uvicorn
+
+    from ratbond.status.app import make_app
 
     class Server(uvicorn.Server):
         """Leaves the process's signals alone: the daemon has its own handlers."""
@@ -113,7 +87,9 @@ def _server(app: Starlette) -> uvicorn.Server:
             yield
 
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, ws="none", loop="none", timeout_graceful_shutdown=1,
-        timeout_keep_alive=5, limit_concurrency=64, server_header=False, proxy_headers=False,
+        make_app(status, feed, access), lifespan="off", log_config=None, access_log=False, http="h11", ws="none",
+        loop="none", timeout_graceful_shutdown=1, timeout_keep_alive=5, limit_concurrency=64, server_header=False,
+        proxy_headers=False,
     )  # fmt: skip
+    config.load()
     return Server(config)
