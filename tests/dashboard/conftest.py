@@ -33,6 +33,7 @@ class Scene:
     bond: Bond
     server: End
     client: End
+    secret: Path
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         secret.touch(mode=0o600)
         secret.write_text("7f" * 32)
         server, client = bond.up(f"--secret-file={secret}")
-        yield Scene(lab, bond, server, client)
+        yield Scene(lab, bond, server, client, secret)
         for end in bond.ends:
             if end.process.poll() is None:
                 end.stop()
@@ -71,6 +72,7 @@ class Watched:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.origin = URL
         self.complaints: list[str] = []
         page.on(
             "console",
@@ -80,12 +82,12 @@ class Watched:
         page.on(
             "request",
             lambda request: (
-                None if request.url.startswith(URL) else self.complaints.append(f"asks {request.url}")
+                None if request.url.startswith(self.origin) else self.complaints.append(f"asks {request.url}")
             ),
         )
 
     def open(self) -> Page:
-        self.page.goto(URL)
+        self.page.goto(self.origin)
         self.page.wait_for_selector("body[data-live=yes]")
         return self.page
 
@@ -103,6 +105,3 @@ def watched(browser: Browser) -> Iterator[Watched]:
 def page(watched: Watched) -> Page:
     """The dashboard, alive."""
     return watched.open()
-
-
-SCREENSHOTS = Path(os.environ["RATBOND_SCREENSHOTS"]) if os.environ.get("RATBOND_SCREENSHOTS") else None

@@ -55,15 +55,17 @@ export class Charts {
       this.#shape = shape;
       for (const { plot } of this.#plots) plot.destroy();
       const kinds = [...ways.map((way) => ({ ...way, format: bits, least: 100_000, stack: true })), ...LINES];
-      this.root.replaceChildren();
-      this.#plots = kinds.map((kind) => this.#make(kind, session, names));
+      // All frames first: how wide one is depends on how many there are.
+      const frames = kinds.map(() => el("div", { class: "plot", role: "img" }));
+      this.root.replaceChildren(
+        ...kinds.map((kind, i) => el("figure", kind.stack ? { class: "stack" } : {}, el("figcaption", { text: kind.name }), frames[i])),
+      );
+      this.#plots = kinds.map((kind, i) => this.#make(kind, session, names, frames[i]));
     }
     this.#draw();
   }
 
-  #make(kind, session, names) {
-    const frame = el("div", { class: "plot", role: "img" });
-    this.root.append(el("figure", kind.stack ? { class: "stack" } : {}, el("figcaption", { text: kind.name }), frame));
+  #make(kind, session, names, frame) {
     const made = { kind, session, names, frame, columns: [] };
     made.plot = new this.Plot(this.#options(made), [[], ...names.map(() => [])], frame);
     return made;

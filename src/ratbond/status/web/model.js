@@ -12,7 +12,8 @@ export function linksOf(session, remembered, events) {
     const link = found.get(conv.name);
     found.set(conv.name, link ? joined(link, conv) : { ...conv, ...conv.rates });
   }
-  for (const name of remembered) if (!found.has(name)) found.set(name, { name, state: "out" });
+  const hosts = new Set([...found.keys()].map(hostOf));
+  for (const name of remembered) if (!hosts.has(hostOf(name))) found.set(name, { name, state: "out" });
   const links = [...found.values()].sort((a, b) => byName(a.name, b.name));
   for (const link of links) {
     if (link.state === "dead") link.state = "out";
@@ -20,6 +21,9 @@ export function linksOf(session, remembered, events) {
   }
   return links;
 }
+
+/** A server names links by address and port: one that comes back has another port, and is no second link. */
+const hostOf = (name) => name.replace(/:\d+$/, "");
 
 /** The link's state in a word or two. */
 export const STATE = { up: "working", suspect: "no answer", connecting: "connecting", out: "out of the bond" };
