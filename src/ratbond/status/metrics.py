@@ -118,7 +118,7 @@ class Exporter:
 
 
 def _session_labels(session: SessionStatus) -> tuple[str, str]:
-    return str(session.id), str(getattr(session, "client", ""))
+    return str(session.id), session.client
 
 
 def _family(
