@@ -153,6 +153,29 @@ def test_no_packet_of_the_tunnel_ever_travels_inside_it(bond: Bond) -> None:
     ]
 
 
+def test_what_a_route_leads_to_the_server_through_the_tunnel_is_dropped_and_counted(bond: Bond) -> None:
+    """The worst that a rule can do: the server's address, before all else, by the tunnel. The bond must not mind."""
+    server, client = bond.up()
+    host = bond.lab.client
+    host.ip(
+        f"route add {bond.lab.server_ipv4} dev tun660 table 4242",
+        f"rule add to {bond.lab.server_ipv4} lookup 4242 pref 5",
+    )
+    assert " dev tun660 " in host.run("ip", "route", "get", bond.lab.server_ipv4).stdout
+    for link in bond.lab.links:  # sockets that are made now must not take that way either
+        with link.route_withdrawn():
+            until(lambda: len(client.links_up()) == 1, client)
+        until(lambda: client.links_up() == ["wan1", "wan2"] and len(server.links_up()) == 2, client)
+    assert client.status()["sessions"][0]["own_drops"] == 0
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+        for _ in range(20):
+            stray.sendto(b"a tunnel in the tunnel", (bond.lab.server_ipv4, PORT))
+    until(lambda: client.status()["sessions"][0]["own_drops"] == 20, client)
+    assert "through the tunnel itself" in host.run(*RATBOND, "status").stdout
+    assert "refused" not in server.log
+    assert bond.ping()
+
+
 def test_a_renumbered_link_joins_again_with_its_new_address(bond: Bond) -> None:
     _, client = bond.up()
     address = bond.lab.links[1].renumber()
@@ -256,6 +279,7 @@ def test_nobody_without_rights_gets_more_than_one_line(bond: Bond) -> None:
     ("server_flags", "client_flags", "words"),
     [
         (["--tunnel-id=660"], ["--tunnel-id=700"], "give both ends the same --tunnel-id"),
+        (["--tunnel-id=660"], ["--tunnel-id=661"], "give both ends the same --tunnel-id"),
         (["--aes", "--secret=one"], ["--aes", "--secret=other"], "give both ends the same --secret"),
         ([], ["--aes", "--secret=one"], "--aes to both or none"),
     ],

@@ -10,13 +10,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.net.bond import Bond, End, until
+from tests.net.bond import PORT, RATBOND, Bond, End, until
 from tests.net.conftest import as_documented
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
@@ -73,6 +75,31 @@ def test_the_aes_commands_work_over_tables_6_and_7(bond: Bond) -> None:
     download(bond, "10.10.10.41")
 
 
+def test_a_server_that_is_given_the_clients_tun_name_warns_and_goes_on(bond: Bond) -> None:
+    server, client = bond.server("--tun-name=tun1"), bond.client("--tun-name=tun1")
+    until(lambda: bond.ping("10.10.10.1"), client)
+    assert "warning: --tun-name is the client's" in server.log
+    assert "tun660" in bond.lab.server.run("ip", "-br", "link").stdout
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_dual_stack_server_is_reached_by_either_family(bond: Bond, family: int) -> None:
+    address = bond.lab.server_ipv4 if family == 4 else f"[{bond.lab.server_ipv6}]"
+    server = bond.server(f"--listen-addr=[::]:{PORT}")
+    client = bond.start(bond.lab.client, "client", f"--connect-addr={address}:{PORT}")
+    until(both_up(server, client), client)
+    until(bond.ping, client)
+    sources = [link["source"] for session in client.status()["sessions"] for link in session["links"]]
+    assert all(source.startswith("[") == (family == 6) for source in sources), sources
+
+
+def test_each_end_chooses_its_scheduler_for_itself(bond: Bond) -> None:
+    server, client = bond.server("--balance-roundrobin"), bond.client("--balance-consistent")
+    until(both_up(server, client), client)
+    until(bond.ping, client)
+    assert (server.status()["scheduler"], client.status()["scheduler"]) == ("roundrobin", "consistent")
+
+
 def test_mux_is_how_many_conversations_a_link_has(bond: Bond) -> None:
     server, client = bond.server(), bond.client("--mux=2")
 
@@ -93,3 +120,72 @@ def test_a_taken_default_port_of_the_status_warns_and_goes_on(bond: Bond) -> Non
         until(bond.ping, client)
         assert "no status server" in client.log
         assert "0.0.0.0:8091" in client.log
+
+
+def test_the_status_is_not_served_to_public_addresses(bond: Bond) -> None:
+    """The server's own address is in a public range that the lab borrows; asked from there, it tells nothing."""
+    server, client = bond.up()
+    bond.lab.server.ip("addr add 1.1.1.1/32 dev lo")
+    bond.lab.client.ip("addr add 1.0.0.1/32 dev lo")
+    bond.lab.server.ip(f"route add 1.0.0.1/32 via {bond.lab.links[0].ipv4} dev isp1")
+    ask = (
+        "curl",
+        "-s",
+        "--interface",
+        "1.0.0.1",
+        "-w",
+        "%{http_code}",
+        f"http://{bond.lab.server_ipv4}:8091/status",
+    )
+    answer = bond.lab.client.run(*ask).stdout
+    assert answer.endswith("403")
+    assert "1.0.0.1 is a public one" in answer
+    assert "sessions" not in answer
+    assert server.status()["sessions"]
+    assert client.status()["sessions"]
+
+
+def test_status_is_watched_as_json_until_interrupted(bond: Bond) -> None:
+    bond.up()
+    watch = bond.lab.client.popen(*RATBOND, "status", "--json", "--watch", stdout=subprocess.PIPE, text=True)
+    assert watch.stdout is not None
+    first, second = (json.loads(watch.stdout.readline()) for _ in range(2))
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=20)
+    assert watch.returncode == 0
+    assert first["schema"] == 1
+    assert second["uptime_s"] > first["uptime_s"]
+    text = bond.lab.client.run(*RATBOND, "status").stdout
+    assert text.startswith("ratbond ")
+    assert all(word in text for word in ("wan1", "wan2", "LOSS", "RTO", "HELLO"))
+
+
+def test_statistics_are_logged_as_often_as_asked(bond: Bond) -> None:
+    server, client = bond.server("--stats-interval=0"), bond.client("--stats-interval=0.5")
+    until(lambda: client.log.count("statistics session=0 links_up=2/2") >= 2, client)
+    assert "statistics" not in server.log
+
+
+def test_debug_says_more_and_trace_tells_every_datagram_at_a_bounded_rate(bond: Bond) -> None:
+    server, client = bond.server("--debug"), bond.client("--trace")
+    until(both_up(server, client), client)
+    until(lambda: bond.ping("10.10.10.1", "-f", "-c", "400"), client)
+    time.sleep(1.1)
+    until(lambda: "more were not told" in client.log, client)
+    assert f"trace: to {bond.lab.server_ipv4}:{PORT} 84 B, push conv 660 sn 0 una 0" in client.log
+    assert "trace: tun in 84 B, icmp 10.10.10.2 to 10.10.10.1" in client.log
+    assert " debug: " in server.log
+    assert " trace: " not in server.log
+
+
+def test_a_name_service_that_does_not_answer_is_named(bond: Bond) -> None:
+    """Nobody answers at the name server's address, which holds a look-up for many seconds."""
+    resolver = 'echo nameserver 198.51.100.53 > $1; mount --bind $1 /etc/resolv.conf; shift; exec "$@"'
+    file = bond.file("resolv.conf")
+    wrapper = ("unshare", "--mount", "sh", "-ec", resolver, "sh", str(file))
+    with bond.lab.links[0].blackhole(), bond.lab.links[1].blackhole():
+        client = bond.start(
+            bond.lab.client, "client", f"--connect-addr=vps.example.com:{PORT}", wrapper=wrapper
+        )
+        until(lambda: "the name service to say where vps.example.com is" in client.log, client)
+        assert client.stop() == 0

@@ -56,6 +56,17 @@ def test_a_server_that_restarts_has_its_sealed_client_back(bond: Bond, tmp_path:
     until(lambda: len(server.links_up()) == 2 and bond.ping(), client)
 
 
+def test_another_tunnel_id_is_one_clear_line(bond: Bond, tmp_path: Path) -> None:
+    secret = secret_file(tmp_path, generate())
+    server, client = bond.server(secret), bond.client(secret, "--tunnel-id=661")
+    until(
+        lambda: "tunnel-id" in "".join(line for line in server.log.splitlines() if "refused" in line), server
+    )
+    until(lambda: "no answer from" in client.log and "--tunnel-id" in client.log, client)
+    assert "a stock ratbond needs --aes" in client.log
+    assert client.links_up() == []
+
+
 def test_another_secret_is_one_clear_line_at_both_ends(bond: Bond, tmp_path: Path) -> None:
     server = bond.server(secret_file(tmp_path, generate()))
     client = bond.client(secret_file(tmp_path, generate()))
