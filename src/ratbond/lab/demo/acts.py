@@ -47,7 +47,12 @@ class Timing:
     def of(cls, download: int) -> Timing:
         """Fit the rest to the length of a download: 5 s is a demo, 1 s a test."""
         return cls(
-            download, 2 * download, 1.0, before=min(3, download), down=min(5, download + 1), after=min(5, download + 2)
+            download,
+            2 * download,
+            1.0,
+            before=min(3, download),
+            down=min(5, download + 1),
+            after=min(5, download + 2),
         )
 
 
