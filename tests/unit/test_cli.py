@@ -73,7 +73,7 @@ ISSUE_FLAGS = {
     "both": [
         "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
-        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--mux",
+        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux",
         "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--nosyslog",
     ],
 }  # fmt: skip
