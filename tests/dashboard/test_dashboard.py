@@ -62,7 +62,9 @@ def test_an_idle_bond_says_that_all_is_well(page: Page) -> None:
 
 
 def test_the_charts_move_when_traffic_flows(page: Page, scene: Scene) -> None:
-    before = {(chart, link): ink(page, chart, link) for chart in ("Download", "Upload") for link in (0, 1)}
+    # Acknowledgements are few and go where they arrive first: the upload is wan1's alone.
+    moving = (("Download", 0), ("Download", 1), ("Upload", 0))
+    before = {(chart, link): ink(page, chart, link) for chart, link in moving}
     round_trip_before = ink(page, "Round trip", 0)
     with download(scene):
         for (chart, link), least in before.items():
