@@ -14,10 +14,12 @@ from ratbond.lab import CommandError, Lab, LabError, host
 pytestmark = pytest.mark.netns
 
 _KILLED_RUN = """
-import os, signal, sys
+import os, signal, sys, time
 from ratbond.lab import Lab
 lab = Lab.up(["10mbit,10ms"], name=sys.argv[1])
 lab.client.popen("sleep", "1000")
+while not lab.client.pids():  # the sleeper may not have entered yet
+    time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
