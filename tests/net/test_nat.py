@@ -158,7 +158,9 @@ def test_what_a_killed_end_left_is_cleaned_at_the_next_start(around: Neighbours)
     before = what_nat_changes(server)
     around.up()
     assert what_nat_changes(server) != before
-    around.bond.ends[0].stop(signal.SIGKILL)
+    killed, client = around.bond.ends
+    client.stop()  # or it would be back at once, and all of it with it
+    killed.stop(signal.SIGKILL)
     again = around.bond.server()
     until(lambda: "listening" in again.log, again)
     assert what_nat_changes(server) == before
