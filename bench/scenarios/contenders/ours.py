@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ class _Ours(Contender):
     is_ours = True
     only_first_link = False
 
+    @abstractmethod
     def flags(self) -> list[str]:
         """What both ends are told alike."""
-        raise NotImplementedError
 
     def start(self, place: Place) -> Tunnel:
         """Start the command at both ends; wait until the status of each says that all links are up."""

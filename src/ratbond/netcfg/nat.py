@@ -105,7 +105,7 @@ def _of_kind(ruleset: Ruleset, kind: str) -> list[dict[str, Any]]:
 
 
 def _place(entry: dict[str, Any]) -> str:
-    """A chain, as nft's command line names it; quoted, since others name theirs as they like."""
+    """The chain that an entry is, or is in, as nft's scripts name it."""
     return f"{entry['family']} {entry['table']} {entry.get('chain') or entry['name']}"
 
 
