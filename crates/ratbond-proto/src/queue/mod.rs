@@ -3,19 +3,21 @@
 //! After FQ-CoDel (RFC 8290): flows hash into buckets, a bucket that just became busy is served once before those that
 //! stay busy (so sparse flows pass), busy ones share by deficit round robin in bytes, and CoDel (RFC 8289) drops from
 //! the head of a bucket whose packets wait too long. The whole queue is bounded in bytes; what overflows is dropped
-//! from the head of the fattest bucket.
+//! from the head of the fattest bucket. A call that shared a bucket with a download would lose packets to the download's
+//! drops, so a busy flow has its bucket for itself ([`buckets`]).
 
+mod buckets;
 mod codel;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use self::codel::{CoDel, Verdict};
+use self::buckets::{BucketId, Buckets, Turn};
+use self::codel::Verdict;
 use crate::flow::Flow;
 use crate::packet::{Packet, PacketPool};
 use crate::time::Time;
 
-const BUCKETS: usize = 256;
 const QUANTUM_BYTES: i64 = 1514;
 /// What a flow that is marked for low delay may send in a row before it counts as busy.
 const MARKED_QUANTUM_BYTES: i64 = 8 * QUANTUM_BYTES;
@@ -64,30 +66,13 @@ impl std::ops::AddAssign for QueueStats {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Turn {
-    #[default]
-    Idle,
-    New,
-    Old,
-}
-
-#[derive(Debug, Default)]
-struct Bucket {
-    packets: VecDeque<Queued>,
-    bytes: usize,
-    deficit: i64,
-    turn: Turn,
-    codel: CoDel,
-}
-
 /// Flow queues with CoDel; see the module.
 #[derive(Debug)]
 pub struct FairQueue {
     config: QueueConfig,
-    buckets: Vec<Bucket>,
-    new: VecDeque<u16>,
-    old: VecDeque<u16>,
+    buckets: Buckets,
+    new: VecDeque<BucketId>,
+    old: VecDeque<BucketId>,
     bytes: usize,
     packets: usize,
     stats: QueueStats,
@@ -97,10 +82,9 @@ impl FairQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(config: QueueConfig) -> Self {
-        let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
         Self {
             config,
-            buckets,
+            buckets: Buckets::default(),
             new: VecDeque::new(),
             old: VecDeque::new(),
             bytes: 0,
@@ -135,8 +119,7 @@ impl FairQueue {
 
     /// Adds a packet; drops from the fattest flow when the queue is then over its limit.
     pub fn push(&mut self, item: Queued, pool: &mut PacketPool) {
-        let index = (item.flow.queue % BUCKETS as u64) as u16;
-        let bucket = &mut self.buckets[usize::from(index)];
+        let (index, bucket) = self.buckets.of_flow(item.flow.queue);
         let (bytes, marked) = (item.packet.len(), item.flow.wants_low_delay());
         bucket.packets.push_back(item);
         bucket.bytes += bytes;
@@ -165,7 +148,7 @@ impl FairQueue {
     /// The next packet of a flow that just became busy.
     pub fn pop_sparse(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
         while let Some(&index) = self.new.front() {
-            let bucket = &mut self.buckets[usize::from(index)];
+            let bucket = &mut self.buckets[index];
             if bucket.deficit <= 0 {
                 bucket.deficit += QUANTUM_BYTES;
                 self.rotate(Turn::New);
@@ -184,7 +167,7 @@ impl FairQueue {
     /// The next packet of a flow that stays busy.
     pub fn pop_bulk(&mut self, now: Time, pool: &mut PacketPool) -> Option<Queued> {
         while let Some(&index) = self.old.front() {
-            let bucket = &mut self.buckets[usize::from(index)];
+            let bucket = &mut self.buckets[index];
             if bucket.deficit <= 0 {
                 bucket.deficit += QUANTUM_BYTES;
                 self.rotate(Turn::Old);
@@ -201,7 +184,7 @@ impl FairQueue {
     /// Bytes that leave before the flow whose turn it is is served out, if all busy flows have as much.
     #[must_use]
     pub fn bulk_backlog_bytes(&self) -> usize {
-        let front = self.old.front().map_or(0, |&index| self.buckets[usize::from(index)].bytes);
+        let front = self.old.front().map_or(0, |&index| self.buckets[index].bytes);
         (front * self.old.len()).min(self.bytes)
     }
 
@@ -209,7 +192,7 @@ impl FairQueue {
     pub fn drain(&mut self) -> Vec<Queued> {
         let mut items = Vec::with_capacity(self.packets);
         for index in self.new.drain(..).chain(self.old.drain(..)) {
-            let bucket = &mut self.buckets[usize::from(index)];
+            let bucket = &mut self.buckets[index];
             items.extend(bucket.packets.drain(..));
             bucket.bytes = 0;
             bucket.turn = Turn::Idle;
@@ -222,7 +205,7 @@ impl FairQueue {
     fn rotate(&mut self, turn: Turn) {
         let index = if turn == Turn::New { self.new.pop_front() } else { self.old.pop_front() };
         if let Some(index) = index {
-            self.buckets[usize::from(index)].turn = Turn::Old;
+            self.buckets[index].turn = Turn::Old;
             self.old.push_back(index);
         }
     }
@@ -230,14 +213,14 @@ impl FairQueue {
     fn retire(&mut self, turn: Turn) {
         let index = if turn == Turn::New { self.new.pop_front() } else { self.old.pop_front() };
         if let Some(index) = index {
-            self.buckets[usize::from(index)].turn = Turn::Idle;
+            self.buckets[index].turn = Turn::Idle;
         }
     }
 
-    fn pop_bucket(&mut self, index: u16, now: Time, pool: &mut PacketPool) -> Option<Queued> {
+    fn pop_bucket(&mut self, index: BucketId, now: Time, pool: &mut PacketPool) -> Option<Queued> {
         let (target, interval) = (self.config.target, self.config.interval);
         loop {
-            let bucket = &mut self.buckets[usize::from(index)];
+            let bucket = &mut self.buckets[index];
             let item = bucket.packets.pop_front()?;
             bucket.bytes -= item.packet.len();
             self.bytes -= item.packet.len();
@@ -259,7 +242,7 @@ impl FairQueue {
     /// Halves the fattest bucket from its head, at most 64 packets (as Linux's fq_codel does, so that a flood does not
     /// pay a search for each packet).
     fn shed(&mut self, pool: &mut PacketPool) {
-        let Some(bucket) = self.buckets.iter_mut().max_by_key(|bucket| bucket.bytes) else { return };
+        let Some(bucket) = self.buckets.fattest() else { return };
         let keep = bucket.bytes / 2;
         for _ in 0..64 {
             if bucket.bytes <= keep {

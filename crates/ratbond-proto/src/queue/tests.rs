@@ -98,6 +98,37 @@ fn a_standing_queue_is_brought_down_to_the_target() {
     assert!(queue.stats().aqm_drops > 0);
 }
 
+/// Loses nothing to the drops of those that share its link, wherever the hashes of their flows fall.
+#[test]
+fn a_call_loses_nothing_beside_downloads_that_are_slowed_down() {
+    const DOWNLOADS: u64 = 6;
+    for trial in 0..300 {
+        let (mut queue, mut pool) = queue(16 << 20);
+        let flows: Vec<u64> =
+            (0..=DOWNLOADS).map(|n| crate::flow::mix(trial * (DOWNLOADS + 1) + n)).collect();
+        let (mut sent, mut came) = (0, 0);
+        for ms in 0..1_000u64 {
+            let now = Time::from_millis(ms);
+            for &download in &flows[1..] {
+                for _ in 0..if ms == 0 { 80 } else { ms % 2 } {
+                    queue.push(item(download, 1400, now), &mut pool);
+                }
+            }
+            if ms % 5 == 0 {
+                queue.push(item(flows[0], 188, now), &mut pool);
+                sent += 1;
+            }
+            for _ in 0..3 {
+                came +=
+                    usize::from(queue.pop(now, &mut pool).is_some_and(|item| item.flow.queue == flows[0]));
+            }
+        }
+        let waiting = queue.drain().iter().filter(|item| item.flow.queue == flows[0]).count();
+        assert!(queue.stats().aqm_drops > 0);
+        assert_eq!(sent, came + waiting, "trial {trial}");
+    }
+}
+
 #[test]
 fn a_queue_within_its_target_drops_nothing() {
     let (mut queue, mut pool) = queue(16 << 20);
