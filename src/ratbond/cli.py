@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from ratbond import __version__
 from ratbond.errors import RatbondError, UsageError
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
 _LAZY_COMMANDS: Final[Mapping[str, str]] = {"lab": "ratbond.lab.cli"}
 _CLIENT_COMMANDS: Final = "ratbond.clients_cli"  # `ratbond client add` and its like
 _DEFAULT_COMMAND: Final = "client"
+_ENDS: Final = frozenset({"client", "server"})
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 _HELP: Final = frozenset({"--help", "-h"})
 _OWN_FLAGS: Final = frozenset({"--help", "-h", "--version"})
 
 
+class _Commands(TyperGroup):
+    """The commands as they are met: the two ends first, the tools after them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (name not in _ENDS, name))
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,7 +50,15 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+_SUMMARY: Final = """Bond several WAN links into one tunnel. Without a command it is the client.
+
+\b
+On a machine that everybody reaches:   ratbond server
+On the machine with the WAN links:     ratbond client --connect-addr HOST:12345
+"""
+
+
+@app.callback(help=_SUMMARY)
 def _options(
     *,
     version: Annotated[
@@ -48,7 +66,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Bond several WAN links into one tunnel. Without a command it is the client."""
+    """The flags of the command itself."""
 
 
 TunnelId = Annotated[
@@ -170,7 +188,7 @@ client_app = typer.Typer(
     subcommand_metavar="[COMMAND]",
     context_settings={"max_content_width": 110},
 )
-app.add_typer(client_app, name="client")
+app.add_typer(client_app, name="client", short_help="Bond this machine's WAN links (the default).")
 
 
 @client_app.callback()
@@ -248,7 +266,7 @@ def client(
     _run_tunnel(ClientConfig, flags)
 
 
-@app.command()
+@app.command(short_help="Wait for clients to join their links to a tunnel.")
 def server(
     *,
     listen_addr: Annotated[
@@ -295,7 +313,7 @@ def server(
     _run_tunnel(ServerConfig, flags)
 
 
-@app.command()
+@app.command(short_help="Print a new secret for both ends.")
 def keygen(
     *,
     server: Annotated[

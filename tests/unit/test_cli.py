@@ -67,6 +67,19 @@ def test_a_mistake_is_one_line_on_standard_error(
     assert all(word in err for word in words), err
 
 
+def test_help_begins_with_the_two_ends_and_says_each_command_in_a_whole_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    listed = out.split("Commands:")[1]
+    commands = re.findall(r"^  ([a-z]+)  +\S", listed, re.MULTILINE)
+    assert commands[:2] == ["client", "server"]
+    assert {"keygen", "status", "lab"} <= set(commands)
+    assert "..." not in listed, "cut off: it needs a short_help"
+    assert "    ratbond client --connect-addr HOST:12345" in out
+
+
 ISSUE_FLAGS = {
     "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route", "--join-file"],
     "server": ["--listen-addr", "--clients-file"],
