@@ -10,8 +10,10 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -70,14 +72,43 @@ def start_ours(role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen
         return host_of(role, lab).popen(*command, stdout=output, stderr=subprocess.STDOUT)
 
 
+@contextmanager
+def syslog(directory: Path) -> Iterator[Path]:
+    """A system log that takes everything and keeps nothing: a stock ratbond without --nosyslog ends where there is none."""
+    path = directory / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(path))
+        ear.settimeout(0.2)
+        done = threading.Event()
+
+        def swallow() -> None:
+            while not done.is_set():
+                with suppress(TimeoutError):
+                    ear.recv(65536)
+
+        thread = threading.Thread(target=swallow)
+        thread.start()
+        try:
+            yield path
+        finally:
+            done.set()
+            thread.join()
+
+
 def start_stock(
-    binary: Path, role: Role, lab: Lab, words: list[str], log: Path, server_address: str = Lab.server_ipv4
+    binary: Path,
+    role: Role,
+    lab: Lab,
+    words: list[str],
+    log: Path,
+    server_address: str = Lab.server_ipv4,
+    system_log: Path | None = None,
 ) -> "subprocess.Popen[Any]":
     """Starts a stock ratbond in the surroundings that it expects.
 
     Its client takes its links from default routes with a source outside the main table. It asks the web for its
     address before each connection: a name service that refuses at once lets it go on. Its server answers from the
-    address that routing prefers, which must be the one the client asked for.
+    address that routing prefers, which must be the one the client asked for. Without --nosyslog it needs a system log.
     """
     if role == "client":
         for link in lab.links:
@@ -90,7 +121,10 @@ def start_stock(
     resolver = log.with_suffix(".resolv")
     resolver.write_text("nameserver 127.0.0.1\n")
     command = shlex.join([str(binary), *words])
-    script = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec {command}"
+    script = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && "
+    if system_log:
+        script += f"mount -t tmpfs run /run && touch /run/log && mount --bind {shlex.quote(str(system_log))} /run/log && "
+    script += f"exec {command}"
     with log.open("w") as output:
         return host_of(role, lab).popen(
             "unshare", "--mount", "sh", "-c", script, stdout=output, stderr=subprocess.STDOUT

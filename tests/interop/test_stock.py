@@ -28,6 +28,7 @@ from .ends import (
     start_ours,
     start_stock,
     start_verbatim,
+    syslog,
 )
 
 STOCK = os.environ.get("RATBOND_STOCK")
@@ -109,11 +110,12 @@ def test_a_link_that_falls_silent_is_left_and_taken_back(bond: Bond) -> None:
         bond.wait_until_up()
 
 
-# The stock documentation's commands, and the addresses that a stock program takes: client first, server second.
+# The stock documentation's commands, word for word (it names the tunnel-id in each, which a stock program needs), and the
+# addresses that a stock program takes: client first, server second.
 DOCUMENTED = {
     "trivial": (
-        "server --listen-addr=0.0.0.0:12345",
-        "client --connect-addr=1.1.1.1:12345",
+        "server --listen-addr=0.0.0.0:12345 --tunnel-id=660",
+        "client --connect-addr=1.1.1.1:12345 --tunnel-id=660",
         ("10.10.10.1", "10.10.10.2"),
     ),
     "aes": (
@@ -131,10 +133,11 @@ def test_the_documentations_commands_work_with_stock_at_the_other_end(
 ) -> None:
     server_words, client_words, (client_ipv4, server_ipv4) = DOCUMENTED[commands]
     words: dict[Role, list[str]] = {"server": server_words.split(), "client": client_words.split()}
-    with Lab.up(LINKS, name=f"d{os.getpid()}", seed=1) as lab:
+    with syslog(tmp_path) as system_log, Lab.up(LINKS, name=f"d{os.getpid()}", seed=1) as lab:
         as_documented(lab)
-        log = tmp_path / "ours.log"
-        start_stock(Path(str(STOCK)), OTHER[ours], lab, words[OTHER[ours]], tmp_path / "stock.log", "1.1.1.1")
+        log, stock_log = tmp_path / "ours.log", tmp_path / "stock.log"
+        stock = OTHER[ours]
+        start_stock(Path(str(STOCK)), stock, lab, words[stock], stock_log, "1.1.1.1", system_log)
         end = start_verbatim(ours, lab, words[ours], log)
         eventually(lambda: pings(lab.client, server_ipv4) and pings(lab.server, client_ipv4), "it is up")
         both = [carries_both_ways(link) for link in lab.links]
