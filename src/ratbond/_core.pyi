@@ -186,6 +186,8 @@ class Engine:
         """Client: opens a UDP socket bound to the device and the source address and starts ``mux`` conversations on it. Returns the link's number."""
     def remove_link(self, link: int, reason: str) -> None:
         """Takes a link out at once: the peer is told over the others, what it held goes over the others."""
+    def rename_link(self, link: int, name: str) -> None:
+        """Client: the link's device has another name now. Events and snapshots have it from then on; nothing else changes."""
     def attach_tun(self, session: int, tun: Tun) -> None: ...
     def detach_tun(self, session: int) -> None: ...
     def set_clients(self, clients: list[NamedClient]) -> None:

@@ -62,6 +62,9 @@ class EngineApi(Protocol[TunT_contra]):
     def remove_link(self, link: int, reason: str) -> None:
         """Takes a link out."""
 
+    def rename_link(self, link: int, name: str) -> None:
+        """Calls a link by another name from now on."""
+
     def attach_tun(self, session: int, tun: TunT_contra) -> None:
         """Gives a session its tun."""
 

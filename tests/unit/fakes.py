@@ -86,6 +86,10 @@ class FakeEngine:
         del self.links[link]
         self.removed.append((link, reason))
 
+    def rename_link(self, link: int, name: str) -> None:
+        _, source, remote = self.links[link]
+        self.links[link] = (name, source, remote)
+
     def attach_tun(self, session: int, tun: object) -> None:
         self.tuns[session] = tun
 

@@ -68,10 +68,26 @@ def test_a_changed_address_makes_the_link_anew(bench: Bench) -> None:
     assert bench.engine.links == {2: ("wan1", "10.0.1.99", SERVER[Family.V4])}
 
 
-def test_a_renamed_device_or_another_gateway_leaves_the_link_alone(bench: Bench) -> None:
+def test_another_gateway_leaves_the_link_alone(bench: Bench) -> None:
     bench.want(WAN1)
-    bench.want(replace(WAN1, device="lte0", gateway=None))
-    assert list(bench.engine.links) == [1]
+    bench.want(replace(WAN1, gateway=None))
+    assert bench.engine.links == {1: ("wan1", "10.0.1.2", SERVER[Family.V4])}
+
+
+def test_a_renamed_device_is_the_same_link_under_its_new_name(bench: Bench) -> None:
+    bench.want(WAN1)
+    bench.want(replace(WAN1, device="lte0"))
+    assert bench.engine.links == {1: ("lte0", "10.0.1.2", SERVER[Family.V4])}
+    assert bench.engine.removed == []
+
+
+def test_a_device_renamed_while_its_link_rests_is_tried_under_its_new_name(bench: Bench) -> None:
+    bench.want(WAN1)
+    bench.say(kind="link_down", link=1, detail="no answer for 10 s")
+    bench.want(replace(WAN1, device="lte0"))
+    bench.now += 1
+    bench.want(replace(WAN1, device="lte0"))
+    assert bench.engine.names() == ["lte0"]
 
 
 def test_a_server_with_a_new_address_is_connected_to_anew(bench: Bench) -> None:

@@ -28,6 +28,7 @@ pub(crate) struct WanSpec {
 pub(crate) enum Command {
     AddWan(WanSpec, SyncSender<Result<WanId, EngineError>>),
     RemoveWan(WanId, String),
+    RenameWan(WanId, String),
     AttachTun(SessionId, Arc<Tun>, SyncSender<Result<(), EngineError>>),
     DetachTun(SessionId, SyncSender<()>),
     SetClients(Vec<NamedClient>, SyncSender<()>),

@@ -119,6 +119,14 @@ impl Engine {
         self.tell(Command::RemoveWan(wan, reason))
     }
 
+    /// The WAN's device is called `name` from now on. Its sockets stay; those that it opens later are bound to that name.
+    ///
+    /// # Errors
+    /// When the engine is closed.
+    pub fn rename_wan(&self, wan: WanId, name: String) -> Result<(), EngineError> {
+        self.tell(Command::RenameWan(wan, name))
+    }
+
     /// Packets of a session go to and come from `tun` from now on.
     ///
     /// # Errors

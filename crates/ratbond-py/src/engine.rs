@@ -105,6 +105,10 @@ impl Engine {
         self.engine.remove_wan(WanId(link), reason).map_err(refused)
     }
 
+    fn rename_link(&self, link: u32, name: String) -> PyResult<()> {
+        self.engine.rename_wan(WanId(link), name).map_err(refused)
+    }
+
     fn attach_tun(&self, py: Python<'_>, session: u32, tun: &Tun) -> PyResult<()> {
         let device = tun.device()?;
         py.detach(|| self.engine.attach_tun(SessionId(session), device)).map_err(refused)

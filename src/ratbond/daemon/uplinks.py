@@ -66,7 +66,8 @@ class Uplinks:
             elif remotes[link.family] != uplink.remote:
                 self._drop(index, "the server's address changed")
             else:
-                uplink.link = link  # renamed, or another gateway: the socket does not mind
+                self._rename(uplink, link.device)
+                uplink.link = link  # the socket minds neither another name nor another gateway
         for index, link in by_index.items():
             present = self._uplinks.get(index)
             if present is None:
@@ -116,6 +117,14 @@ class Uplinks:
             self._uplinks[link.index] = _Uplink(link, remote, self._rest(failures, str(error)))
         else:
             self._uplinks[link.index] = _Uplink(link, remote, Running(number, failures))
+
+    def _rename(self, uplink: _Uplink, name: str) -> None:
+        """Tells the engine, the log and so the status that a link's interface is called otherwise now."""
+        if name == uplink.link.device:
+            return
+        log.info("link renamed", link=name, before=uplink.link.device)
+        if isinstance(uplink.state, Running):
+            self._engine.rename_link(uplink.state.number, name)
 
     def _rest(self, failures: int, why: str) -> Resting:
         pause_s = min(_FIRST_RETRY_S * 2**failures, _LAST_RETRY_S)

@@ -22,6 +22,7 @@ impl Worker {
             match command {
                 Command::AddWan(spec, reply) => answer(&reply, self.add_wan(now, spec)),
                 Command::RemoveWan(wan, reason) => self.remove_wan(now, wan, &reason),
+                Command::RenameWan(wan, name) => self.rename_wan(now, wan, name),
                 Command::AttachTun(session, tun, reply) => answer(&reply, self.attach_tun(session, tun)),
                 Command::DetachTun(session, reply) => {
                     self.detach_tun(session);
@@ -69,6 +70,15 @@ impl Worker {
         self.wans.remove(&wan);
         self.retries.retain(|&(_, waiting)| waiting != wan);
         self.stale_sockets = true;
+    }
+
+    fn rename_wan(&mut self, now: Time, wan: WanId, name: String) {
+        // What happened before is told under the name that it happened to.
+        self.settle(now);
+        if let Some(spec) = self.wans.get_mut(&wan) {
+            spec.device = spec.device.is_some().then(|| name.clone());
+            spec.name = name;
+        }
     }
 
     fn attach_tun(&mut self, session: SessionId, tun: Arc<Tun>) -> Result<(), EngineError> {
