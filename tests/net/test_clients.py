@@ -123,6 +123,10 @@ def test_a_second_machine_with_the_same_key_takes_over_and_it_is_logged(hub: Hub
     until(lambda: "two machines use one key" in server.log, server)
     assert "client=van" in next(line for line in server.log.splitlines() if "two machines" in line)
     until(lambda: "newer session has taken its place" in first.log, first)
+    until(lambda: "another process with the same key has connected since" in first.log, first)
+    assert "the bond is down" not in second.log, "the older one stays out"
+    assert second.stop() == 0
+    until(lambda: pings(hub.clients[0], "10.66.0.1"), first, limit_s=60)
 
 
 def test_a_cap_holds_for_one_client_in_both_directions(hub: Hub) -> None:

@@ -90,6 +90,22 @@ fn of_two_processes_with_one_key_the_newer_wins_and_it_is_told() {
 }
 
 #[test]
+fn the_older_of_two_processes_with_one_key_stays_out_until_the_newer_is_gone() {
+    let mut star = Star::up(1, 15);
+    let second = star.join(credentials(1));
+    star.run_for(Duration::from_secs(120));
+    assert_eq!(star.server_said(|event| matches!(event, Event::Replaced)), 1, "they take no turns");
+    assert!(star.passes(second, inner(1), INTERNET));
+    let told =
+        |event: &Event| matches!(event, Event::Refused(words) if words.contains("a client of its own"));
+    let times = star.client_events[0].iter().filter(|event| told(event)).count();
+    assert!((2..=5).contains(&times), "the older one is told now and then: {times} times");
+    star.stop(second);
+    star.run_for(Duration::from_secs(35));
+    assert!(star.passes(0, inner(1), INTERNET), "its turn now");
+}
+
+#[test]
 fn a_client_that_says_farewell_and_comes_again_replaces_nobody() {
     let mut star = Star::up(1, 6);
     star.stop(0);

@@ -44,11 +44,14 @@ const TRIES_PER_JOIN: u32 = 3;
 /// After a refusal, and after a session that somebody else with the same secret has taken.
 const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 const REST_AFTER_REPLACEMENT: Duration = Duration::from_secs(10);
+const REST_WHILE_SUPERSEDED: Duration = Duration::from_secs(30);
 const REST_AFTER_REVOCATION: Duration = Duration::from_secs(60);
 /// CLOSE: a newer session of the same client.
 const REPLACED: u8 = 1;
 /// CLOSE, and refusal of a handshake: the operator has revoked the client's key.
 const REVOKED: u8 = 2;
+/// Refusal of a handshake: a newer process of the same client is connected.
+const SUPERSEDED: u8 = 6;
 /// CLOSE: this end stops.
 const DONE: u8 = 0;
 /// Keys are renewed after this long in use (docs/wire.md, rekeying).
@@ -188,8 +191,11 @@ impl BondClient {
                 Ok(None) => {}
                 Ok(Some(established)) => return self.establish(now, wan, established),
                 Err(error @ (HandshakeError::Refused { .. } | HandshakeError::WrongVersion { .. })) => {
-                    let revoked = matches!(error, HandshakeError::Refused { code: REVOKED, .. });
-                    let rest = if revoked { REST_AFTER_REVOCATION } else { REST_AFTER_REFUSAL };
+                    let rest = match error {
+                        HandshakeError::Refused { code: REVOKED, .. } => REST_AFTER_REVOCATION,
+                        HandshakeError::Refused { code: SUPERSEDED, .. } => REST_WHILE_SUPERSEDED,
+                        _ => REST_AFTER_REFUSAL,
+                    };
                     approach.attempt = Attempt::Rest { until: now + rest };
                     self.refusal.tell(now, route.remote, error);
                 }

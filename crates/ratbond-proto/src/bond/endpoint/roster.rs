@@ -1,13 +1,17 @@
 //! Who may connect to a server, and what each of them may do there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::agenda::Number;
 use super::gate::{Gate, RateCaps};
 use crate::addressing::{Assignment, Network, NetworkTable, Owner};
+use crate::bond::datagram::ReceiverIndex;
 use crate::bond::handshake::server::ClientId;
 use crate::bond::secret::Secret32;
 use crate::endpoint::SessionId;
+
+/// Processes of a client that are remembered as superseded: a crash each, or a machine too many.
+const MAX_SUPERSEDED: usize = 16;
 
 /// A client with a key of its own, as the operator has set it up.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub(super) struct Client {
     /// Named clients: as set up.
     pub named: Option<NamedClient>,
     pub running: Option<Number>,
+    /// Processes of the client that a newer one has taken the place of, the latest last.
+    pub superseded: VecDeque<ReceiverIndex>,
     pub gate: Option<Gate>,
 }
 
@@ -71,7 +77,8 @@ impl Roster {
     /// The holder of one shared secret.
     pub fn shared() -> Self {
         let psk = Secret32([0; 32]);
-        let client = Client { id: ClientId::Shared, psk, named: None, running: None, gate: None };
+        let (id, superseded) = (ClientId::Shared, VecDeque::new());
+        let client = Client { id, psk, named: None, running: None, superseded, gate: None };
         Self {
             clients: BTreeMap::from([(SessionId(0), client)]),
             by_id: HashMap::from([(ClientId::Shared, SessionId(0))]),
@@ -148,13 +155,23 @@ impl Roster {
 
 impl Client {
     fn renewed(older: Option<Self>, named: NamedClient) -> Self {
-        let (running, mut gate) = older.map_or((None, None), |older| (older.running, older.gate));
+        let (running, superseded, mut gate) =
+            older.map_or_else(Default::default, |older| (older.running, older.superseded, older.gate));
         match &mut gate {
             Some(gate) => gate.change(named.reaches_clients, named.caps),
             None => gate = Some(Gate::new(named.session(), named.reaches_clients, named.caps)),
         }
         let (id, psk) = (ClientId::Named(named.public_key), named.psk.clone());
-        Self { id, psk, named: Some(named), running, gate }
+        Self { id, psk, named: Some(named), running, superseded, gate }
+    }
+
+    /// `newer` has taken the place of `older`, another process of the client.
+    pub fn supersede(&mut self, older: ReceiverIndex, newer: ReceiverIndex) {
+        self.superseded.retain(|&process| process != older && process != newer);
+        if self.superseded.len() == MAX_SUPERSEDED {
+            self.superseded.pop_front();
+        }
+        self.superseded.push_back(older);
     }
 
     fn departure(&self, named: &NamedClient) -> Option<Departure> {

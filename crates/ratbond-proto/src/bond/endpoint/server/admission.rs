@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{
     BondServer, CONFIRM_TIMEOUT, DONE, MAX_LINKS, MAX_PENDING, Member, NO_COMMON_CIPHER, REPLACED, REVOKED,
-    WRONG_TUNNEL_ID,
+    SUPERSEDED, WRONG_TUNNEL_ID,
 };
 use crate::bond::datagram::ReceiverIndex;
 use crate::bond::endpoint::agenda::Number;
@@ -94,6 +94,10 @@ impl BondServer {
         {
             return Err((REVOKED, format!("the key of client {} was revoked", named.name)));
         }
+        if self.is_superseded(session, offer) {
+            let words = "another process with the same key has connected since: give each machine a client of its own";
+            return Err((SUPERSEDED, words.to_owned()));
+        }
         let theirs = offer.fields().array(field::TUNNEL_ID).map(u16::from_be_bytes);
         // A named client is told apart by its key; its tunnel-id is a name of its own.
         if named.is_none() && theirs != Some(self.config.tunnel_id) {
@@ -108,6 +112,15 @@ impl BondServer {
         offer
             .cipher(|cipher| self.config.ciphers.contains(&cipher))
             .ok_or_else(|| (NO_COMMON_CIPHER, words.to_owned()))
+    }
+
+    /// Whether a newer process of the client has taken the offering one's place, and still has it. Without this, two
+    /// machines with one key would take turns for ever.
+    fn is_superseded(&self, session: SessionId, offer: &Offer) -> bool {
+        let Some(client) = self.roster.get(session) else { return false };
+        let running = client.running.and_then(|number| self.members.get(&number));
+        client.superseded.contains(&offer.steer())
+            && running.is_some_and(|member| member.sealed.session.wans_up() > 0)
     }
 
     /// What a client is told with the handshake.
@@ -174,12 +187,17 @@ impl BondServer {
         self.pending.retain(|&(_, other)| other != number);
         let Some(mut older) = older.and_then(|older| self.take_member(older)) else { return };
         older.sealed.close(now, REPLACED, "a newer session has taken its place", &mut self.outbox);
-        // Another process of the client, while the one before had not said farewell: a restart after a crash, or a second
-        // machine with the same key.
-        if older.steer != steer && older.sealed.session.wans_up() > 0 {
-            let remote = self.members.get(&number).and_then(|member| member.sealed.any_remote());
-            let wans_up = older.sealed.session.wans_up();
-            self.events.push_back(EndpointEvent { session, event: Event::Replaced, remote, wans_up });
+        // Another process of the client: a restart after a crash, or a second machine with the same key.
+        if older.steer != steer {
+            if let Some(client) = self.roster.get_mut(session) {
+                client.supersede(older.steer, steer);
+            }
+            // Unless the one before had said farewell, or its links were dead.
+            if older.sealed.session.wans_up() > 0 {
+                let remote = self.members.get(&number).and_then(|member| member.sealed.any_remote());
+                let wans_up = older.sealed.session.wans_up();
+                self.events.push_back(EndpointEvent { session, event: Event::Replaced, remote, wans_up });
+            }
         }
         if let Some(member) = self.members.get_mut(&number) {
             member.sealed.session.adopt(now, older.sealed.session);

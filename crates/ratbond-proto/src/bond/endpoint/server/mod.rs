@@ -44,6 +44,7 @@ const MAX_LINKS: usize = 64;
 const MAX_ANSWERS: usize = 64;
 const WRONG_TUNNEL_ID: u8 = 1;
 const NO_COMMON_CIPHER: u8 = 4;
+const SUPERSEDED: u8 = 6;
 const DONE: u8 = 0;
 const REPLACED: u8 = 1;
 /// Of a refusal and of a CLOSE alike.
