@@ -282,6 +282,8 @@ def test_nobody_without_rights_gets_more_than_one_line(bond: Bond) -> None:
         (["--tunnel-id=660"], ["--tunnel-id=661"], "give both ends the same --tunnel-id"),
         (["--aes", "--secret=one"], ["--aes", "--secret=other"], "give both ends the same --secret"),
         ([], ["--aes", "--secret=one"], "--aes to both or none"),
+        ([], ["--secret=a passphrase for sealed links"], "give both ends the same --secret"),
+        (["--secret=a passphrase for sealed links"], [], "it is no bond/1: give both ends the same"),
     ],
 )
 def test_ends_that_do_not_fit_say_so_at_both(

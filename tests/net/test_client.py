@@ -86,6 +86,16 @@ def scene(inside_namespace: Shell, tmp_path: Path) -> Scene:
     return Scene(inside_namespace, tmp_path / "state")
 
 
+def test_a_wan_that_the_user_leaves_out_is_no_link(scene: Scene) -> None:
+    async def scenario() -> None:
+        await scene.until(lambda: scene.engine.names() == ["wan2"])
+        scene.run("ip address add 10.0.1.77/24 dev wan1; ip link set wan1-far down; ip link set wan1-far up")
+        await asyncio.sleep(0.5)
+        assert scene.engine.names() == ["wan2"]
+
+    scene.play(scenario, no_wan=["wan1"])
+
+
 def test_each_wan_becomes_a_link_bound_to_its_device_and_address(scene: Scene) -> None:
     async def scenario() -> None:
         await scene.until(lambda: len(scene.engine.links) == 2)

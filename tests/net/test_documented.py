@@ -82,10 +82,12 @@ def test_a_server_that_is_given_the_clients_tun_name_warns_and_goes_on(bond: Bon
     assert "tun660" in bond.lab.server.run("ip", "-br", "link").stdout
 
 
-@pytest.mark.parametrize("family", [4, 6])
-def test_a_dual_stack_server_is_reached_by_either_family(bond: Bond, family: int) -> None:
+@pytest.mark.parametrize(
+    ("listen", "family"), [("[::]", 4), ("[::]", 6), ("one address", 4), ("one address", 6)]
+)
+def test_a_server_is_reached_by_each_family_that_it_listens_on(bond: Bond, listen: str, family: int) -> None:
     address = bond.lab.server_ipv4 if family == 4 else f"[{bond.lab.server_ipv6}]"
-    server = bond.server(f"--listen-addr=[::]:{PORT}")
+    server = bond.server(f"--listen-addr={address if listen == 'one address' else listen}:{PORT}")
     client = bond.start(bond.lab.client, "client", f"--connect-addr={address}:{PORT}")
     until(both_up(server, client), client)
     until(bond.ping, client)

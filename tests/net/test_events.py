@@ -122,10 +122,15 @@ def test_what_is_no_trouble_does_no_harm(bond: Bond, change: str) -> None:
     assert not lines_since(client, moment_s, r"link left the bond link=(wan2|lte0)")
 
 
-def test_a_renamed_interface_is_found_again_under_its_new_name(bond: Bond) -> None:
+def test_a_renamed_interface_is_the_same_link_under_its_new_name(bond: Bond) -> None:
     server, client = bond.up()
+    moment_s = time.time()
     rename(bond.lab, bond.lab.links[1])
+    until(lambda: client.links_up() == ["lte0", "wan1"], client)
+    assert len(lines_since(client, moment_s, "link renamed link=lte0 before=wan2")) == 1
+    assert not lines_since(client, moment_s, LEFT)
     bond.lab.client.ip("link set lte0 down")
+    until(lambda: bool(lines_since(client, moment_s, "link left the bond link=lte0 ")), client)
     until(lambda: client.links_up() == ["wan1"], client)
     plan = bond.lab.links[1]._plan
     bond.lab.client.ip(
@@ -134,6 +139,74 @@ def test_a_renamed_interface_is_found_again_under_its_new_name(bond: Bond) -> No
         *(line.replace("dev wan2", "dev lte0") for line in topology.default_route_commands(plan, "replace")),
     )
     until(lambda: client.links_up() == ["lte0", "wan1"] and len(server.links_up()) == 2, client)
+
+
+def test_a_client_with_new_addresses_on_all_its_links_is_back(bond: Bond) -> None:
+    server, client = bond.up()
+    sources = [link.renumber() for link in bond.lab.links]
+
+    def met_again() -> bool:
+        links = [link for session in server.status()["sessions"] for link in session["links"]]
+        up = {link["remote"].partition(":")[0] for link in links if link["state"] == "up"}
+        return up == set(sources) and client.links_up() == ["wan1", "wan2"]
+
+    until(met_again, client)
+    assert bond.ping()
+
+
+BACK_BY_THE_SAME_WAY = """
+table ip back {
+    chain in {
+        type filter hook prerouting priority mangle
+        iifname "isp1" ct mark set 1
+        iifname "isp2" ct mark set 2
+    }
+    chain out {
+        type route hook output priority mangle
+        meta mark set ct mark
+    }
+}
+"""
+
+
+def test_two_modems_with_the_same_subnet_and_address_are_two_links_that_carry(bond: Bond) -> None:
+    """Two sticks of one make, each with the network that its maker gave it. The server tells them apart by the way they come."""
+    client, server = bond.lab.client, bond.lab.server
+    client.run("sh", "-c", "ip route flush 0/0")
+    server.run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/isp*/rp_filter; do echo 0 > $f; done")
+    for link in bond.lab.links:
+        plan, at = link._plan, link.number
+        client.ip(
+            f"addr flush dev {link.name}",
+            f"addr add 192.168.8.100/24 dev {link.name}",
+            f"neigh replace 192.168.8.1 lladdr {plan.server_mac} dev {link.name} nud permanent",
+            f"route add default via 192.168.8.1 dev {link.name} metric {plan.metric}",
+        )
+        server.ip(
+            f"neigh replace 192.168.8.100 lladdr {plan.client_mac} dev isp{at} nud permanent",
+            f"route add 192.168.8.100 dev isp{at} table {40 + at}",
+            f"rule add fwmark {at} lookup {40 + at}",
+        )
+    # What came by one provider goes back by it, as it would to two addresses of a provider's own.
+    server.ip(
+        "route add 192.168.8.100 dev isp1"
+    )  # the kernel looks for a way first, and for the mark's way after that
+    server.run("nft", "-f", "-", input_text=BACK_BY_THE_SAME_WAY)
+    here = bond.client()
+    there = bond.server()
+    until(lambda: both_links_up(there, here), here)
+    sources = {link["source"].partition(":")[0] for link in here.status()["sessions"][0]["links"]}
+    assert sources == {"192.168.8.100"}
+    for link in bond.lab.links:
+        link.interface_down()
+        until(lambda: len(here.links_up()) == len(there.links_up()) == 1, here)
+        assert bond.ping(), f"without {link.name}"
+        client.ip(
+            f"link set {link.name} up",
+            f"neigh replace 192.168.8.1 lladdr {link._plan.server_mac} dev {link.name} nud permanent",
+            f"route add default via 192.168.8.1 dev {link.name} metric {link._plan.metric}",
+        )
+        until(lambda: both_links_up(there, here), here)
 
 
 def test_a_route_without_a_source_is_enough(bond: Bond) -> None:

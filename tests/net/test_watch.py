@@ -133,6 +133,29 @@ def test_a_link_that_comes_back_is_told_at_once(two_wans: Shell, before: str, ch
     after(change, two_wans, lambda s: names_of(s) == ["wan1", "wan2"])
 
 
+def test_a_change_that_nobody_told_of_is_found_by_the_regular_look(
+    two_wans: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ratbond.links.watch._RESCAN_S", 0.2)
+
+    async def watch() -> None:
+        watcher = Watcher()
+        asyncio.get_running_loop().remove_reader(
+            watcher._socket
+        )  # deaf: as if the kernel had dropped them all
+        try:
+            snapshots = watcher.snapshots()
+            assert names_of(await anext(snapshots)) == ["wan1", "wan2"]
+            two_wans("ip link set wan2 down")
+            async with asyncio.timeout(10):
+                while names_of(await anext(snapshots)) != ["wan1"]:
+                    pass
+        finally:
+            watcher.close()
+
+    asyncio.run(watch())
+
+
 def test_an_address_changed_by_dhcp_is_the_links_new_source(two_wans: Shell) -> None:
     change = (
         "ip address delete 10.0.2.2/24 dev wan2; ip address add 10.0.2.99/24 dev wan2;"
