@@ -74,6 +74,9 @@ class EngineApi(Protocol[TunT_contra]):
     def set_clients(self, clients: list[NamedClient]) -> None:
         """Says who may connect to a server of named clients."""
 
+    def set_scheduler(self, scheduler: Scheduler) -> None:
+        """Spreads packets otherwise from now on."""
+
     def snapshot(self) -> list[SessionSnapshot]:
         """Reads all counters."""
 

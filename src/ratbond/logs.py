@@ -81,10 +81,14 @@ def configure(*, debug: bool, syslog: bool, trace: bool = False) -> None:
     for handler in handlers:
         handler.addFilter(_worth_reading)
         root.addHandler(handler)
-    root.setLevel(TRACE if trace else logging.DEBUG if debug else logging.INFO)
-    logging.raiseExceptions = (
-        debug or trace
-    )  # a syslog daemon that went away is no reason to write tracebacks
+    set_level(debug=debug, trace=trace)
+
+
+def set_level(*, debug: bool, trace: bool) -> None:
+    """How much is logged from now on."""
+    logging.getLogger().setLevel(TRACE if trace else logging.DEBUG if debug else logging.INFO)
+    # A syslog daemon that went away is no reason to write tracebacks.
+    logging.raiseExceptions = debug or trace
 
 
 def _line(event: str, facts: Mapping[str, object]) -> str:

@@ -97,6 +97,10 @@ class WanSpec:
             raise ValueError(f"{text!r}: the address and the gateway must be of one family")
         return spec
 
+    def __str__(self) -> str:
+        address = f"={self.address}" if self.address else ""
+        return f"{self.device}{address}" + (f"@{self.gateway}" if self.gateway else "")
+
 
 def is_device_name(name: str) -> bool:
     """Whether the kernel would take this as an interface's name (dev_valid_name: 1 to 15 bytes, no slash, colon, space)."""

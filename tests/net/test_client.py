@@ -12,6 +12,7 @@ import pytest
 
 from ratbond.config import ClientConfig, merge
 from ratbond.daemon.client import Client
+from ratbond.daemon.reload import Reloader
 from ratbond.errors import RatbondError
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.journal import Journal
@@ -42,7 +43,8 @@ class Scene:
 
         async def both() -> None:
             network = Network(Journal(self.state, "client-660"))
-            client = asyncio.create_task(Client(config, self.engine, network, self.make_tun).run())
+            reloader = Reloader(config, lambda: config)
+            client = asyncio.create_task(Client(config, self.engine, network, self.make_tun, reloader).run())
             try:
                 await asyncio.wait(
                     {client, play := asyncio.create_task(_bounded(scenario))}, return_when="FIRST_COMPLETED"

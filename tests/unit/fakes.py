@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import ratbond.engine
-from ratbond.engine import EngineError, Event
+from ratbond.engine import EngineError, Event, Scheduler
 
 if TYPE_CHECKING:
     from ratbond.engine import EventKind, LinkSnapshot, NamedClient, SessionSnapshot
@@ -52,6 +52,7 @@ class FakeEngine:
     tuns: dict[int, object] = field(default_factory=dict)
     closed: bool = False
     clients: list[NamedClient] = field(default_factory=list)
+    scheduler: str = ""  # as it was changed
     sessions: list[SessionSnapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,6 +72,9 @@ class FakeEngine:
         os.eventfd_read(self._fd)
         taken, self._waiting = self._waiting, []
         return cast("list[Event]", taken)
+
+    def set_scheduler(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
 
     def add_link(self, name: str, *, device: str | None, source: str | None, remote: tuple[str, int]) -> int:
         assert device == name

@@ -84,7 +84,7 @@ ISSUE_FLAGS = {
     "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route", "--join-file"],
     "server": ["--listen-addr", "--clients-file"],
     "both": [
-        "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
+        "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
         "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux",
         "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--nosyslog",
@@ -109,6 +109,7 @@ def test_the_man_page_describes_every_flag() -> None:
         *ISSUE_FLAGS["both"],
         *ISSUE_FLAGS["client"],
         *ISSUE_FLAGS["server"],
+        "--role",
         "--json",
         "--watch",
         "--server",

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratbond import config as configuration
 from ratbond.config import ClientConfig, ServerConfig, merge
 from ratbond.errors import UsageError
 from ratbond.invitation import Invitation
@@ -103,7 +102,7 @@ def test_a_server_serves_the_clients_there_are_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "clients.toml"
-    monkeypatch.setattr(configuration, "DEFAULT_CLIENTS_FILE", path)
+    monkeypatch.setattr("ratbond.config.sources.DEFAULT_CLIENTS_FILE", path)
     assert merge(ServerConfig, {}, {}).clients_file is None
     path.touch()
     assert merge(ServerConfig, {}, {}).clients_file == path

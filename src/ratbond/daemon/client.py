@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
+from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
@@ -36,9 +37,15 @@ class Client(Generic[TunT]):
     """One client. Everything converges: whatever changes only wakes :meth:`_keep_converging`."""
 
     def __init__(
-        self, config: ClientConfig, engine: EngineApi[TunT], network: Network, make_tun: Callable[[str], TunT]
+        self,
+        config: ClientConfig,
+        engine: EngineApi[TunT],
+        network: Network,
+        make_tun: Callable[[str], TunT],
+        reloader: Reloader[ClientConfig],
     ) -> None:
         self._config = config
+        self._reloader = reloader
         self._engine = engine
         self._network = network
         self._tunnel = Tunnel(config, engine, network, make_tun)
@@ -76,7 +83,17 @@ class Client(Generic[TunT]):
             self._tunnel.open()
             await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
 
-        await run_until_signal(start, cleanup=cleanup)
+        await run_until_signal(start, cleanup=cleanup, reload=self._reload)
+
+    def _reload(self) -> None:
+        """What a changed configuration changes at once: links, routes, translation, how packets are spread, what is logged."""
+        config = self._reloader.read()
+        if config is not None:
+            take_common(self._config, config, self._engine)
+            self._config = config
+            self._tunnel.configure(config)
+            self._reporter.configure(config)
+            self._changed.set()
 
     async def _watch(self) -> None:
         async for snapshot in self._watcher.snapshots():
@@ -135,7 +152,7 @@ class Client(Generic[TunT]):
         config = self._config
         return LinkPolicy(
             families=tuple(self._remotes) or (Family.V4,),
-            named=config.wan,
+            named=config.named_wans,
             left_out=frozenset(config.no_wan),
             own_devices=frozenset({self._tunnel.device}),
             tunnel_networks=self._tunnel.own_networks,
@@ -202,7 +219,7 @@ class Client(Generic[TunT]):
         """Logs once which interfaces that the user named are not there: a modem may be plugged in later."""
         policy = self._policy()
         present = {link.device for link in choose_links(snapshot, policy)}
-        for spec in self._config.wan:
+        for spec in self._config.named_wans:
             if spec.device not in present:
                 log.warning(
                     "waiting for an interface", link=spec.device, why=why_not_yet(snapshot, policy, spec)

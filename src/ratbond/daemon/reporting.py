@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +56,12 @@ class Reporter:
         self._previous = Sample(self._started_s, {})
         self._latest = self._previous
         self._feed = Feed()
+        self._configured = asyncio.Event()
+
+    def configure(self, config: TunnelConfig) -> None:
+        """Another configuration counts, as far as it may change."""
+        self._config = config
+        self._configured.set()
 
     async def run(self) -> None:
         """Serves and samples until it is cancelled. Raises RatbondError when it may not listen where it was told."""
@@ -65,8 +71,7 @@ class Reporter:
         if listener:
             access = Access(self._config.http_token())
             jobs.append(partial(http.serve, listener, self.status, self._feed, access))
-        if self._config.stats_interval:
-            jobs.append(partial(self._log_statistics, self._config.stats_interval))
+        jobs.append(self._log_statistics)
         with FeedHandler(self._feed).attached() if listener else nullcontext():
             await all_or_none(*jobs)
 
@@ -105,16 +110,26 @@ class Reporter:
             self._previous, self._latest = self._latest, now
             await asyncio.sleep(_SAMPLE_S)
 
-    async def _log_statistics(self, interval_s: float) -> None:
+    async def _log_statistics(self) -> None:
         before = sample_of(self._engine.snapshot(), time.monotonic())
         while True:
-            await asyncio.sleep(interval_s)
+            if not await self._interval_passes():
+                continue
             snapshot = self._engine.snapshot()
             now = sample_of(snapshot, time.monotonic())
             for session in snapshot:
                 status = session_status(session, before, now, self._client_of(session["id"]))
                 log.info("statistics", **statistics(status))
             before = now
+
+    async def _interval_passes(self) -> bool:
+        """Waits for the next line; False when the configuration has changed meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.stats_interval or None):
+                await self._configured.wait()
+            self._configured.clear()
+            return False
+        return True
 
 
 def statistics(session: SessionStatus) -> dict[str, str | int]:

@@ -40,12 +40,15 @@ class EventPump:
             self._handle(event)
 
 
-async def run_until_signal(*jobs: Job, cleanup: Callable[[], Awaitable[None]]) -> None:
-    """Runs the jobs until SIGINT, SIGTERM or the first failure; then cleans up, whatever happens."""
+async def run_until_signal(
+    *jobs: Job, cleanup: Callable[[], Awaitable[None]], reload: Callable[[], None]
+) -> None:
+    """Runs the jobs until SIGINT, SIGTERM or the first failure; then cleans up, whatever happens. SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
 
     async def wait_for_signal() -> None:
         await stopped.wait()
@@ -56,7 +59,7 @@ async def run_until_signal(*jobs: Job, cleanup: Callable[[], Awaitable[None]]) -
             await all_or_none(wait_for_signal, *jobs)
     finally:
         await asyncio.shield(cleanup())
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

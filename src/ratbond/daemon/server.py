@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from ipaddress import ip_interface
 from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
+from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.roster import Roster, tunnel_config
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
@@ -39,9 +39,11 @@ class Server(Generic[TunT]):
         engine: EngineApi[TunT],
         network: Network,
         make_tun: Callable[[str], TunT],
+        reloader: Reloader[ServerConfig],
         roster: Roster | None = None,
     ) -> None:
         self._config = config
+        self._reloader = reloader
         self._engine = engine
         self._network = network
         self._make_tun = make_tun
@@ -54,10 +56,8 @@ class Server(Generic[TunT]):
     async def run(self) -> None:
         """Runs until a signal. Raises RatbondError when the system is not as it must be to begin with."""
         pump = EventPump(self._engine, self._on_event)
-        loop = asyncio.get_running_loop()
 
         async def cleanup() -> None:
-            loop.remove_signal_handler(signal.SIGHUP)
             pump.close()
             self._watcher.close()
             await self._network.undo()
@@ -72,17 +72,31 @@ class Server(Generic[TunT]):
                 self._refuse_overlap(await self._watcher.read())
             if self._roster:
                 self._engine.set_clients(self._roster.for_engine())
-                loop.add_signal_handler(signal.SIGHUP, self.reload)
             log.info("listening", address=str(self._config.listen_addr), **self._whom())
             await all_or_none(self._keep_in_place, self._keep_converging, self._reporter.run)
 
-        await run_until_signal(start, cleanup=cleanup)
+        await run_until_signal(start, cleanup=cleanup, reload=self._reload)
 
-    def reload(self) -> None:
-        """Reads the clients anew. Who is in the file as before notices nothing; a file that is wrong changes nothing."""
-        roster = self._roster
-        if roster is None:
-            return
+    def _reload(self) -> None:
+        """Reads configuration and clients anew; a file that is wrong changes nothing."""
+        config = self._reloader.read()
+        if config is not None:
+            take_common(self._config, config, self._engine)
+            self._config = config
+            for session, tunnel in self._tunnels.items():
+                tunnel.configure(self._config_of(session))
+            self._reporter.configure(config)
+            self._changed.set()
+        if self._roster:
+            self._reload_clients(self._roster)
+
+    def _config_of(self, session: int) -> ServerConfig:
+        """The configuration as far as one client's tunnel goes."""
+        entry = self._roster.clients.get(session) if self._roster else None
+        return tunnel_config(self._config, entry) if entry else self._config
+
+    def _reload_clients(self, roster: Roster) -> None:
+        """Who is in the file as before notices nothing."""
         try:
             wanted = roster.read_again()
         except RatbondError as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 from ratbond.config import ClientConfig, ServerConfig, TunnelConfig
 from ratbond.daemon.client import Client
+from ratbond.daemon.reload import Reloader
 from ratbond.daemon.reporting import insecurities
 from ratbond.daemon.roster import Roster
 from ratbond.daemon.server import Server
@@ -21,12 +24,14 @@ from ratbond.secret import link_key
 log = get_logger(__name__)
 
 
-def run(config: ClientConfig | ServerConfig) -> None:
-    """Runs until a signal. Raises RatbondError."""
-    asyncio.run(_run(config))
+def run(
+    config: ClientConfig | ServerConfig, read: Callable[[], ClientConfig | ServerConfig] | None = None
+) -> None:
+    """Runs until a signal; ``read`` gives the configuration anew on SIGHUP. Raises RatbondError."""
+    asyncio.run(_run(config, Reloader(config, read or (lambda: config))))
 
 
-async def _run(config: ClientConfig | ServerConfig) -> None:
+async def _run(config: ClientConfig | ServerConfig, reloader: Reloader[Any]) -> None:
     if config.nat and shutil.which("nft") is None:
         raise RatbondError("--nat needs nft, which is not installed (Debian: apt-get install nftables)")
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
@@ -46,9 +51,9 @@ async def _run(config: ClientConfig | ServerConfig) -> None:
             by="keys of each client" if config.has_key_pair else "the secret",
         )
     daemon = (
-        Client(config, engine, network, Tun)
+        Client(config, engine, network, Tun, reloader)
         if isinstance(config, ClientConfig)
-        else Server(config, engine, network, Tun, roster)
+        else Server(config, engine, network, Tun, reloader, roster)
     )
     await daemon.run()
 

@@ -37,6 +37,10 @@ class Tunnel(Generic[TunT]):
         self._peer = ""
         self._up = False
 
+    def configure(self, config: TunnelConfig) -> None:
+        """Another configuration counts, as far as it may change; :meth:`converge` does the rest."""
+        self._config = config
+
     @property
     def up(self) -> bool:
         """Whether a session is up."""

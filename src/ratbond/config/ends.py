@@ -1,0 +1,143 @@
+"""The settings of one end alone, on top of those that both have (:mod:`ratbond.config.model`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from ratbond.config.model import Role, TunnelConfig
+from ratbond.config.secrets import read_invitation
+from ratbond.config.values import Address, DeviceName, Endpoint, FilePath, Setting, Switch, Wans
+from ratbond.invitation import Invitation
+from ratbond.models import HostPort, WanSpec
+
+
+class LinkSettings(BaseModel):
+    """``[links.NAME]``: a WAN that the user names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wan: DeviceName | None = Field(default=None, description="The interface; without it, the table's name.")
+    address: Address | None = Field(default=None, description="Send from this address of it.")
+    gateway: Address | None = Field(default=None, description="Send over this gateway.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.address and self.gateway and self.address.version != self.gateway.version:
+            raise ValueError("the address and the gateway must be of one family")
+        return self
+
+
+Links = dict[DeviceName, LinkSettings]
+
+
+class ClientConfig(TunnelConfig):
+    """The end that has the WAN links."""
+
+    role: ClassVar[Role] = Role.CLIENT
+    connect_addr: Annotated[Endpoint, Setting("HOST:PORT")] = Field(
+        description="The server: address:port, [v6]:port or name:port. A name is looked up again when all links are down."
+    )
+    wan: Annotated[Wans, Setting("IFACE[=ADDRESS][@GATEWAY]", live=True)] = Field(
+        default=(),
+        description="Also use this interface, whatever routes it has; with a source address and a gateway if it needs them. "
+        "May be given again.",
+    )
+    no_wan: Annotated[tuple[DeviceName, ...], Setting("IFACE", live=True)] = Field(
+        default=(), description="Leave this interface alone. May be given again."
+    )
+    links: Annotated[Links, Setting(flag=False, live=True)] = Field(
+        default_factory=dict, description="WANs by name, as --wan names them."
+    )
+    no_default_route: Annotated[Switch, Setting(no="default-route", live=True)] = Field(
+        default=False, description="Do not route everything through the tunnel."
+    )
+    join: Annotated[SecretStr | None, Setting(flag=False)] = Field(
+        default=None, description="The word that `ratbond client add` printed on the server."
+    )
+    join_file: Annotated[FilePath | None, Setting("FILE")] = Field(
+        default=None,
+        description="A file of mode 0600 with the word that `ratbond client add` printed on the server: where it is, and "
+        "this client's keys. RATBOND_JOIN may hold the word instead.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_invitation(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What the line from `ratbond client add` says, where no flag says otherwise."""
+        invitation = read_invitation(given.get("join"), given.get("join_file"))
+        if invitation is None:
+            return given
+        for name in ("tunnel_ip", "tunnel_ip6", "address"):
+            if name in given:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"{flag} is the server's to say for a client with a key of its own: leave it out"
+                )
+        return {"connect_addr": invitation.server, "tunnel_id": invitation.tunnel_id} | given
+
+    @property
+    def named_wans(self) -> tuple[WanSpec, ...]:
+        """The WANs that the user names, by ``wan`` or in tables; where both do, ``wan`` counts."""
+        tables = (WanSpec(link.wan or name, link.address, link.gateway) for name, link in self.links.items())
+        return tuple({spec.device: spec for spec in (*tables, *self.wan)}.values())
+
+    @property
+    def invitation(self) -> Invitation | None:
+        """What the server's operator set this client up with."""
+        return read_invitation(self.join, self.join_file)
+
+    @property
+    def has_key_pair(self) -> bool:
+        """Whether this client has a key of its own."""
+        return self.join is not None or self.join_file is not None
+
+    @model_validator(mode="after")
+    def _check_wans(self) -> Self:
+        for spec in self.named_wans:
+            if spec.device in self.no_wan:
+                raise ValueError(f"{spec.device} is both in --wan and in --no-wan: leave it out of one")
+            if spec.device == self.device:
+                raise ValueError(f"--wan {spec.device} is the tunnel itself: name the interface below it")
+        return self
+
+
+class ServerConfig(TunnelConfig):
+    """The end with one public address."""
+
+    role: ClassVar[Role] = Role.SERVER
+    listen_addr: Annotated[Endpoint, Setting("ADDRESS:PORT", "0.0.0.0:12345")] = Field(
+        default=HostPort("0.0.0.0", 12345), description="Where to listen; [::]:12345 takes IPv4 too."
+    )
+    clients_file: Annotated[
+        FilePath | None,
+        Setting("FILE", "/etc/ratbond/clients.toml if it is there and no other mode is asked for"),
+    ] = Field(
+        default=None,
+        description="Serve the clients of this file (`ratbond client add`), each with a key and a tun device of its own.",
+    )
+
+    @property
+    def has_key_pair(self) -> bool:
+        """Whether each client has a key of its own."""
+        return self.clients_file is not None
+
+    @model_validator(mode="after")
+    def _check_clients(self) -> Self:
+        for name in ("tunnel_id", "tunnel_ip", "tunnel_ip6", "address") if self.clients_file else ():
+            if name in self.model_fields_set:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"{flag} is each client's own: it stands in {self.clients_file}; leave it out, or serve one client "
+                    "with --secret-file"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_listen(self) -> Self:
+        if self.listen_addr.literal is None:
+            raise ValueError(
+                f"--listen-addr: {self.listen_addr.host!r} is a name; write an address, such as 0.0.0.0:12345"
+            )
+        return self
