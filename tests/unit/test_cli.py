@@ -119,5 +119,7 @@ def test_the_man_page_describes_every_flag() -> None:
         "--down",
         "--client-to-client",
         "--forget",
+        "--dry-run",
+        "--root",
         "--help",
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ratbond.clients.model import Clients, parse
 from ratbond.errors import RatbondError, UsageError
+from ratbond.ownership import give_to_service, service_user
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -61,12 +62,18 @@ def _text(path: Path) -> str:
                 raise UsageError(
                     f"{_label(path)}: others may read it, and it holds keys; run: chmod 600 {path}"
                 )
-            if facts.st_uid not in {0, os.geteuid()}:
+            if facts.st_uid not in _trusted():
                 raise UsageError(f"{_label(path)}: it belongs to another user; run: chown root {path}")
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise UsageError(f"{_label(path)}: {reason}") from None
+
+
+def _trusted() -> set[int]:
+    """Who may own the file: root, oneself, and for root the service, which reads it."""
+    user = service_user() if os.geteuid() == 0 else None
+    return {0, os.geteuid()} | ({user.pw_uid} if user else set())
 
 
 def _data(path: Path, text: str) -> dict[str, Any]:
@@ -101,6 +108,7 @@ def _replace(path: Path, text: str) -> None:
         new.unlink(missing_ok=True)  # what a killed run left; nobody else is here, by the lock
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            _keep_owner(path, descriptor)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -110,6 +118,17 @@ def _replace(path: Path, text: str) -> None:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise RatbondError(f"{_label(path)}: {error.strerror}; nothing was changed") from None
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """Root's change leaves the file whose it was; the service may be reading it."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        give_to_service(descriptor, path)
+    else:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, facts.st_uid, facts.st_gid)
 
 
 def _sync_directory(directory: Path) -> None:

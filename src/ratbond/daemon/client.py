@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address, ip_interface
 from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
+from ratbond.daemon.notify import ServiceManager
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
@@ -52,6 +54,7 @@ class Client(Generic[TunT]):
         self._loop = asyncio.get_running_loop()
         self._uplinks = Uplinks(engine, self._loop.time)
         self._reporter = Reporter(config, engine)
+        self._manager = ServiceManager()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
         self._snapshot: Snapshot | None = None
@@ -65,6 +68,7 @@ class Client(Generic[TunT]):
         pump = EventPump(self._engine, self._on_event)
 
         async def cleanup() -> None:
+            self._manager.stopping()
             pump.close()
             self._watcher.close()
             await self._network.undo()
@@ -81,7 +85,11 @@ class Client(Generic[TunT]):
                 refuse_overlap(self._config, self._snapshot)
             self._say_what_is_not_there_yet(self._snapshot)
             self._tunnel.open()
-            await all_or_none(self._watch, self._keep_resolving, self._keep_converging, self._reporter.run)
+            self._manager.ready()
+            told = partial(self._manager.keep_told, self._reporter.status)
+            await all_or_none(
+                self._watch, self._keep_resolving, self._keep_converging, self._reporter.run, told
+            )
 
         await run_until_signal(start, cleanup=cleanup, reload=self._reload)
 

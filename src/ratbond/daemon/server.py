@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_interface
 from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
+from ratbond.daemon.notify import ServiceManager
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.roster import Roster, tunnel_config
@@ -50,6 +52,7 @@ class Server(Generic[TunT]):
         self._roster = roster
         self._tunnels: dict[int, Tunnel[TunT]] = {}
         self._reporter = Reporter(config, engine, roster)
+        self._manager = ServiceManager()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
 
@@ -58,6 +61,7 @@ class Server(Generic[TunT]):
         pump = EventPump(self._engine, self._on_event)
 
         async def cleanup() -> None:
+            self._manager.stopping()
             pump.close()
             self._watcher.close()
             await self._network.undo()
@@ -73,7 +77,9 @@ class Server(Generic[TunT]):
             if self._roster:
                 self._engine.set_clients(self._roster.for_engine())
             log.info("listening", address=str(self._config.listen_addr), **self._whom())
-            await all_or_none(self._keep_in_place, self._keep_converging, self._reporter.run)
+            self._manager.ready()
+            told = partial(self._manager.keep_told, self._reporter.status)
+            await all_or_none(self._keep_in_place, self._keep_converging, self._reporter.run, told)
 
         await run_until_signal(start, cleanup=cleanup, reload=self._reload)
 

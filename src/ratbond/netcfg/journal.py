@@ -23,6 +23,7 @@ from typing import Any, Final, TextIO, TypedDict
 from ratbond.errors import RatbondError
 from ratbond.models import Family
 from ratbond.netcfg.plan import Route, Rule, Step, Translation
+from ratbond.ownership import SERVICE_USER, give_to_owner_of
 
 _SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
 _FORMAT: Final = 1
@@ -64,10 +65,13 @@ class Journal:
 
     def _take_lock(self) -> int:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _make(self._directory)
+            descriptor = _open(self._lock_file)
         except OSError as error:
-            raise RatbondError(f"cannot write {self._directory}: {error.strerror}; run as root") from None
+            raise RatbondError(
+                f"cannot write {self._directory}: {error.strerror}; run as root, or, if root has run it before: "
+                f"chown -R {SERVICE_USER} {self._directory.parent}"
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,7 +112,7 @@ class Journal:
     def sysctls(self) -> Iterator[dict[str, SysctlEntry]]:
         """The shared notes on sysctls, to be changed in place, under their lock; written back at the end."""
         path = self._directory / "sysctls.json"
-        with self._lock_sysctls() as lock:
+        with self._lock_sysctls():
             try:
                 entries: dict[str, SysctlEntry] = json.loads(path.read_text())
             except (FileNotFoundError, ValueError):
@@ -120,14 +124,14 @@ class Journal:
                     _replace(path, entries)
                 else:
                     path.unlink(missing_ok=True)
-                    Path(lock.name).unlink(missing_ok=True)
+                    path.with_suffix(".lock").unlink(missing_ok=True)
 
     def _lock_sysctls(self) -> TextIO:
         """The lock file, locked. Raises OSError when somebody holds it for long: that somebody does not run any more."""
         path = self._directory / "sysctls.lock"
         deadline_s = time.monotonic() + _LOCK_WITHIN_S
         while True:
-            lock = path.open("w")
+            lock = os.fdopen(_open(path), "w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
@@ -153,10 +157,33 @@ def _running_already(owner: str) -> str:
     return f"a {role} with tunnel-id {number} is running already: stop it, or give another --tunnel-id"
 
 
+def _make(directory: Path) -> None:
+    """Makes a directory and the one above it, for whoever the one above is."""
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    try:
+        directory.mkdir(mode=0o755)
+    except FileExistsError:
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner_of(directory.parent, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Opens a file of notes for writing. The directory may be the service's own: root must not follow its links elsewhere."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o644)
+    give_to_owner_of(path.parent, descriptor)
+    return descriptor
+
+
 def _replace(path: Path, content: object) -> None:
     """Writes a file so that it is whole at any moment."""
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(content))
+    new.unlink(missing_ok=True)
+    with os.fdopen(_open(new, os.O_EXCL), "w") as file:
+        file.write(json.dumps(content))
     new.replace(path)
 
 

@@ -229,9 +229,16 @@ def listening_to_routers() -> list[str]:
 
 def read_sysctl(key: str) -> str:
     """A value below /proc/sys/net."""
-    return (_PROC / key).read_text().strip()
+    return _sysctl(key).read_text().strip()
 
 
 def write_sysctl(key: str, value: str) -> None:
     """Sets a value below /proc/sys/net."""
-    (_PROC / key).write_text(value)
+    _sysctl(key).write_text(value)
+
+
+def _sysctl(key: str) -> Path:
+    """The file of a key. Keys come from notes on disk, too, which must not lead root anywhere else."""
+    if ".." in Path(key).parts or Path(key).is_absolute():
+        raise OSError(errno.EINVAL, f"{key!r} is no network sysctl")
+    return _PROC / key

@@ -1,0 +1,1 @@
+"""Running ratbond as a service: units for systemd, an init script for OpenWrt's procd."""
