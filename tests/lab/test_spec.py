@@ -33,6 +33,7 @@ def test_any_setting_may_be_for_one_direction() -> None:
         ("queue=100ms", {"queue_ms": 100.0}),
         ("queue=2mb", {"queue_bytes": 2_000_000}),
         ("loss=0.5%", {"loss": 0.005}),
+        ("0.5%", {"loss": 0.005}),
         ("burst=1%/8", {"burst_loss": 0.01, "burst_packets": 8.0}),
         ("reorder=2%/5ms", {"reorder": 0.02, "reorder_ms": 5.0}),
         ("duplicate=1%", {"duplicate": 0.01}),

@@ -1,16 +1,14 @@
 //! What the adaptive scheduler promises, mechanism by mechanism, in virtual time.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::scenario::{bad_link, bound, connected, dsl_lte, equal, link, run};
-use pair::tcp::{BOND_PACKET_BYTES, Tcp, download_beside};
-use pair::traffic::ms;
-use pair::{Pair, packet};
 use ratbond_netem::LinkConfig;
 use ratbond_proto::Time;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_sim::exchange::ms;
+use ratbond_sim::pair::{Pair, packet};
+use ratbond_sim::scenario::{bad_link, bound, connected, dsl_lte, equal, link, run};
+use ratbond_sim::tcp::{BOND_PACKET_BYTES, Tcp, download_beside};
 
 const CALL: u16 = 1_003;
 

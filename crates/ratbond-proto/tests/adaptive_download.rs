@@ -1,14 +1,12 @@
 //! One download uses every link: the scenarios of the benchmarks in virtual time.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::scenario::{
-    Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, run, satellite,
-};
 use ratbond_netem::LinkConfig;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_sim::scenario::{
+    Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, run, satellite,
+};
 
 fn downloads(links: &[LinkConfig], count: u16, seconds: usize, seed: u64) -> Outcome {
     run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |_, _| {})

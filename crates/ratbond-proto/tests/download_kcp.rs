@@ -1,13 +1,11 @@
 //! Downloads over a KCP session and simulated WANs: the links are filled, and their queues stay short.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::tcp::{Tcp, download};
-use pair::{Pair, plain_link};
 use ratbond_netem::LinkConfig;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_sim::pair::{Pair, plain_link};
+use ratbond_sim::tcp::{Tcp, download};
 
 /// What a link of 1 bit/s carries of TCP payload: 1,284 bytes in packets of 1,408.
 const EFFICIENCY: f64 = 1284.0 / 1408.0;

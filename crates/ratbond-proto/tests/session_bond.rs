@@ -1,15 +1,15 @@
 //! A sealed session over simulated WANs: what users would see, in virtual time.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::traffic::{assert_complete_and_in_order, assert_nothing_lost, exchange, missing, ms, queue_drops};
-use pair::{Pair, packet, plain_link, sequences};
 use proptest::prelude::*;
 use ratbond_netem::{Distribution, Jitter, LinkConfig, Reordering};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{DownReason, Event, Peer, Role};
+use ratbond_sim::exchange::{
+    FLOWS, assert_complete_and_in_order, assert_nothing_lost, exchange, missing, ms, queue_drops,
+};
+use ratbond_sim::pair::{Pair, bond, packet, plain_link, sequences};
 
 fn two_links(seed: u64) -> Pair {
     let mut pair = Pair::bond(SchedulerKind::Consistent, &[plain_link(), plain_link()], seed);
@@ -252,7 +252,7 @@ fn a_break_of_all_links_for_a_moment_ends_nothing() {
 fn a_client_that_restarts_replaces_its_older_session() {
     let mut pair = two_links(33);
     exchange(&mut pair, 0, 10, ms(5));
-    pair.restart_client(pair::bond(Role::Client, SchedulerKind::Consistent, 7, 99));
+    pair.restart_client(bond(Role::Client, SchedulerKind::Consistent, 7, 99));
     pair.run_for(Duration::from_secs(2));
     assert!(pair.server.saw(|event| matches!(event, Event::WanDown(_, DownReason::Replaced))));
     assert_eq!(pair.server.endpoint.reports().len(), 1);
@@ -294,7 +294,7 @@ fn a_session_renews_its_keys_while_it_carries_packets_and_loses_none() {
 fn a_client_with_another_secret_is_refused_in_words_and_harms_nobody() {
     let mut pair = two_links(19);
     exchange(&mut pair, 0, 20, ms(5));
-    let mut stranger = pair::bond(Role::Client, SchedulerKind::Consistent, 8, 50);
+    let mut stranger = bond(Role::Client, SchedulerKind::Consistent, 8, 50);
     pair.meet(&mut *stranger, Duration::from_secs(20));
     let refused = |event: &Event| matches!(event, Event::Refused(words) if words.contains("same secret"));
     assert!(pair.server.saw(refused), "{:?}", pair.server.events);
@@ -406,7 +406,7 @@ proptest! {
         pair.run_for(Duration::from_secs(10));
         prop_assert_eq!(missing(&pair, 60), queue_drops(&pair));
         let arrived = pair.client.delivered.len() + pair.server.delivered.len();
-        let sent = 2 * 60 * usize::from(pair::traffic::FLOWS);
+        let sent = 2 * 60 * usize::from(FLOWS);
         // A session that had to begin anew may give again what was under way.
         let steady = pair.server.events.iter().all(|(_, e)| !matches!(e.event, Event::WanDown(_, DownReason::Replaced)));
         if steady {

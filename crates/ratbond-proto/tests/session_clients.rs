@@ -1,7 +1,5 @@
 //! Named clients on one server: who gets in, what each may do, and what a new table of clients changes.
 
-mod star;
-
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,7 +7,7 @@ use ratbond_proto::bond::endpoint::{NamedClient, RateCaps};
 use ratbond_proto::bond::handshake::{Credentials, public_key};
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::{DownReason, Event, Time};
-use star::{Star, credentials, named, packet, private_key};
+use ratbond_sim::star::{Star, client_address, credentials, named, packet, private_key};
 
 const INTERNET: [u8; 4] = [192, 0, 2, 1];
 
@@ -83,7 +81,7 @@ fn of_two_processes_with_one_key_the_newer_wins_and_it_is_told() {
     let replaced: Vec<_> = star.server_events.iter().filter(|event| event.event == Event::Replaced).collect();
     assert_eq!(replaced.len(), 1);
     assert_eq!(replaced[0].session, SessionId(1));
-    assert_eq!(replaced[0].remote, Some(star::client_address(second)));
+    assert_eq!(replaced[0].remote, Some(client_address(second)));
     let told = |event: &Event| matches!(event, Event::Refused(words) if words.contains("newer session"));
     assert!(star.client_events[0].iter().any(told), "{:?}", star.client_events[0]);
     assert!(star.passes(1, inner(2), INTERNET), "the other client is not touched");

@@ -1,15 +1,13 @@
 //! Key epochs and session epochs over random networks: what is renewed or begun anew costs no packet and doubles none.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::traffic::{assert_complete_and_in_order, exchange, missing, ms, queue_drops};
-use pair::{Pair, plain_link};
 use proptest::prelude::*;
 use ratbond_netem::{LinkConfig, Reordering};
 use ratbond_proto::Role;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_sim::exchange::{FLOWS, assert_complete_and_in_order, exchange, missing, ms, queue_drops};
+use ratbond_sim::pair::{Pair, bond, plain_link};
 
 /// Lossy both ways, doubling and reordering, but never so that a whole session is given up.
 fn rough_link() -> impl Strategy<Value = LinkConfig> {
@@ -40,7 +38,7 @@ proptest! {
         prop_assert!(pair.saw_key_phase(1) && pair.saw_key_phase(2), "the keys were not renewed twice");
         prop_assert_eq!(missing(&pair, 700), queue_drops(&pair));
         let arrived = pair.client.delivered.len() + pair.server.delivered.len();
-        let sent = 2 * 700 * usize::from(pair::traffic::FLOWS);
+        let sent = 2 * 700 * usize::from(FLOWS);
         prop_assert_eq!(arrived as u64 + queue_drops(&pair), sent as u64);
     }
 
@@ -59,7 +57,7 @@ proptest! {
             if server {
                 pair.restart_server();
             } else {
-                pair.restart_client(pair::bond(Role::Client, SchedulerKind::Consistent, 7, 1_000 + count as u64));
+                pair.restart_client(bond(Role::Client, SchedulerKind::Consistent, 7, 1_000 + count as u64));
             }
             pair.run_for(Duration::from_secs(5));
             pair.client.delivered.clear();

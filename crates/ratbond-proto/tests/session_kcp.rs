@@ -1,17 +1,17 @@
 //! A KCP session over simulated WANs: what users would see, in virtual time.
 
-mod pair;
-
 use std::time::Duration;
 
-use pair::traffic::{assert_complete_and_in_order, assert_nothing_lost, exchange, missing, ms, queue_drops};
-use pair::{Pair, packet, plain_link};
 use proptest::prelude::*;
 use ratbond_netem::{Distribution, Jitter, LinkConfig, Reordering};
 use ratbond_proto::kcp::{KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::session::LinkState;
 use ratbond_proto::{DownReason, Event, Peer, Role};
+use ratbond_sim::exchange::{
+    assert_complete_and_in_order, assert_nothing_lost, exchange, missing, ms, queue_drops,
+};
+use ratbond_sim::pair::{End, Pair, kcp, packet, plain_link};
 
 fn lossy(loss: f64) -> LinkConfig {
     LinkConfig { loss, ..plain_link() }
@@ -29,7 +29,7 @@ fn two_links_come_up_and_both_ends_know_the_peer_is_one_of_ours() {
 
 #[test]
 fn all_conversations_of_a_wan_come_up() {
-    let end = |role, seed| pair::kcp(role, SchedulerKind::RoundRobin, 2, seed);
+    let end = |role, seed| kcp(role, SchedulerKind::RoundRobin, 2, seed);
     let links = [plain_link(), plain_link()];
     let mut pair = Pair::new(end(Role::Client, 1), Box::new(move |seed| end(Role::Server, seed)), &links, 1);
     pair.connect();
@@ -84,7 +84,7 @@ fn both_directions_of_a_flow_take_one_link_and_all_flows_spread_over_both() {
     pair.connect();
     exchange(&mut pair, 0, 50, ms(5));
     pair.run_for(ms(500));
-    let reports = |end: &pair::End| end.endpoint.reports().remove(0).links;
+    let reports = |end: &End| end.endpoint.reports().remove(0).links;
     for link in reports(&pair.client) {
         let twin = reports(&pair.server).into_iter().find(|other| other.key == link.key).unwrap();
         assert_eq!(link.traffic.tx_packets, link.traffic.rx_packets);
@@ -252,7 +252,7 @@ fn a_neighbouring_tunnel_id_is_refused_although_its_conversations_overlap() {
         secret: None,
         seed: 23,
     };
-    let server = |seed| pair::kcp(Role::Server, SchedulerKind::Consistent, 1, seed);
+    let server = |seed| kcp(Role::Server, SchedulerKind::Consistent, 1, seed);
     let client = Box::new(KcpEndpoint::new(config));
     let mut pair = Pair::new(client, Box::new(server), &[plain_link()], 23);
     pair.open(0);

@@ -7,6 +7,7 @@ mod emulator;
 mod engine;
 mod error;
 mod event;
+mod link_settings;
 mod snapshot;
 mod tun;
 

@@ -4,6 +4,6 @@ from ratbond.lab.errors import CommandError, LabError
 from ratbond.lab.host import Host
 from ratbond.lab.lab import Lab
 from ratbond.lab.link import Link
-from ratbond.lab.spec import LinkSpec, SpecError
+from ratbond.linkspec import LinkSpec, SpecError
 
 __all__ = ["CommandError", "Host", "Lab", "LabError", "Link", "LinkSpec", "SpecError"]

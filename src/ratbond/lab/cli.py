@@ -15,7 +15,7 @@ from ratbond.lab import topology
 from ratbond.lab.errors import LabError
 from ratbond.lab.lab import Lab
 from ratbond.lab.report import show, snapshot
-from ratbond.lab.spec import LinkSpec
+from ratbond.linkspec import LinkSpec, SpecError
 
 app = typer.Typer(no_args_is_help=True, help="Emulate WAN links between network namespaces of this machine.")
 
@@ -30,7 +30,7 @@ def _one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except LabError as error:
+        except (LabError, SpecError) as error:
             typer.echo(f"ratbond lab: {error}", err=True)
             raise typer.Exit(1) from None
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ratbond.lab.emulator import EmulatorStats, LinkSettings
     from ratbond.lab.emulator_process import LinkSetup, Setup
     from ratbond.lab.host import Host
-    from ratbond.lab.spec import Direction
+    from ratbond.linkspec import Direction
 
 _ANSWER_TIMEOUT_S = 5.0
 

@@ -13,9 +13,9 @@ from ratbond.lab.control import Control, ProcessId
 from ratbond.lab.errors import LabError
 from ratbond.lab.host import Host
 from ratbond.lab.link import Link
-from ratbond.lab.spec import LinkSpec
 from ratbond.lab.state import State
 from ratbond.lab.topology import SERVER_IPV4, SERVER_IPV6, LinkPlan, Namespaces
+from ratbond.linkspec import LinkSpec
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,7 +70,7 @@ class Lab:
         What is left of a former lab of this name is cleaned away first.
 
         Args:
-            links: one specification for each; see :mod:`ratbond.lab.spec`.
+            links: one specification for each; see :mod:`ratbond.linkspec`.
             name: lower-case letters, digits and dashes, at most 20.
             seed: which losses and delays chance brings.
             stays: whether it outlives this process. If not, it stops to carry packets when this process ends, however

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ratbond.lab import topology
-from ratbond.lab.spec import DIRECTIONS, LinkSpec
+from ratbond.linkspec import DIRECTIONS, LinkSpec
 
 if TYPE_CHECKING:
     from ratbond.lab.control import Control

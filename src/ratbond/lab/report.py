@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from rich.console import Console
 from rich.table import Table
 
-from ratbond.lab.spec import DIRECTIONS
+from ratbond.linkspec import DIRECTIONS
 
 if TYPE_CHECKING:
     from ratbond.lab.emulator import DirectionStats, LinkSettings

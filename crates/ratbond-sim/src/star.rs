@@ -6,8 +6,6 @@
 //!  client n ═ 10.1.n.2 ═╝
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a simulation that cannot be built is a failed test")]
-
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,14 +31,21 @@ struct Flight {
     bytes: Vec<u8>,
 }
 
+/// See the module.
 pub struct Star {
+    /// Virtual time.
     pub now: Time,
+    /// The one server.
     pub server: BondServer,
+    /// Clients, by their position.
     pub clients: Vec<BondClient>,
+    /// What the server told its driver.
     pub server_events: Vec<EndpointEvent>,
+    /// What each client told its driver.
     pub client_events: Vec<Vec<Event>>,
-    /// What came out at the server and at the clients, with the session or the client's position.
+    /// What came out at the server, with its session.
     pub at_server: Vec<(Time, SessionId, Vec<u8>)>,
+    /// The same at the clients, with the client's position.
     pub at_clients: Vec<(Time, usize, Vec<u8>)>,
     /// Fraction of datagrams that are lost.
     pub loss: f64,
@@ -49,6 +54,7 @@ pub struct Star {
 }
 
 /// The private key of a number, of the server's for 0.
+#[must_use]
 pub fn private_key(number: u16) -> Secret32 {
     let mut key = Secret32([7; 32]);
     key.0[..2].copy_from_slice(&number.to_be_bytes());
@@ -62,6 +68,10 @@ fn psk(number: u16) -> Secret32 {
 }
 
 /// Client `number`, from 1: 10.66.n.2/30 and 192.168.n.0/24.
+///
+/// # Panics
+/// Never: the network is one.
+#[must_use]
 pub fn named(number: u16) -> NamedClient {
     let [.., low] = number.to_be_bytes();
     let v4 = Ends { client: [10, 66, low, 2].into(), server: [10, 66, low, 1].into(), prefix_len: 30 };
@@ -71,13 +81,15 @@ pub fn named(number: u16) -> NamedClient {
         public_key: public_key(&private_key(number)),
         psk: psk(number),
         addresses: Assignment { v4: Some(v4), v6: None },
-        lan: vec![Network::new([192, 168, low, 0].into(), 24).unwrap()],
+        lan: vec![Network::new([192, 168, low, 0].into(), 24).expect("a network that can be")],
         caps: RateCaps::default(),
         reaches_clients: false,
         revoked: false,
     }
 }
 
+/// What client `number` connects with.
+#[must_use]
 pub fn credentials(number: u16) -> Credentials {
     Credentials::Named { own: private_key(number), server: public_key(&private_key(0)), psk: psk(number) }
 }
@@ -91,6 +103,7 @@ fn config(seed: u64) -> BondEndpointConfig {
 
 impl Star {
     /// A server that knows `known`, and no client yet.
+    #[must_use]
     pub fn new(known: Vec<NamedClient>, seed: u64) -> Self {
         let mut server = BondServer::new(ServerKeys::Named { own: private_key(0) }, config(seed));
         server.set_clients(Time::from_millis(1_000), known);
@@ -109,6 +122,10 @@ impl Star {
     }
 
     /// A server with clients 1 to `count`, all up.
+    ///
+    /// # Panics
+    /// They are not within a second.
+    #[must_use]
     pub fn up(count: u16, seed: u64) -> Self {
         let mut star = Self::new((1..=count).map(named).collect(), seed);
         for number in 1..=count {
@@ -137,21 +154,25 @@ impl Star {
         self.clients[position] = BondClient::new(credentials(0), config(0));
     }
 
+    /// A client's tun gives a packet.
     pub fn client_sends(&mut self, position: usize, packet: &[u8]) {
         self.clients[position].handle_packet(self.now, SessionId(0), packet);
         self.flush();
     }
 
+    /// The server's tun gives a packet for a session.
     pub fn server_sends(&mut self, session: u32, packet: &[u8]) {
         self.server.handle_packet(self.now, SessionId(session), packet);
         self.flush();
     }
 
+    /// The server has a new table of clients.
     pub fn set_clients(&mut self, clients: Vec<NamedClient>) {
         self.server.set_clients(self.now, clients);
         self.flush();
     }
 
+    /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
@@ -174,6 +195,7 @@ impl Star {
         self.at_server.len() > before
     }
 
+    /// How many events of the server are such.
     pub fn server_said(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.server_events.iter().filter(|event| wanted(&event.event)).count()
     }
@@ -248,16 +270,21 @@ fn server_address() -> SocketAddr {
     ([203, 0, 113, 1], 12345).into()
 }
 
+/// Where the client at a position is.
+#[must_use]
 pub fn client_address(position: usize) -> SocketAddr {
     ([10, 1, position as u8, 2], 40_000).into()
 }
 
 fn client_at(address: SocketAddr) -> usize {
-    let SocketAddr::V4(v4) = address else { panic!("no such client: {address}") };
-    usize::from(v4.ip().octets()[2])
+    match address {
+        SocketAddr::V4(v4) => usize::from(v4.ip().octets()[2]),
+        SocketAddr::V6(_) => unreachable!("clients have IPv4 addresses here"),
+    }
 }
 
 /// A UDP packet over IPv4.
+#[must_use]
 pub fn packet(source: [u8; 4], destination: [u8; 4], len: usize) -> Vec<u8> {
     let mut packet = vec![0; len];
     packet[0] = 0x45;

@@ -6,8 +6,8 @@ use ratbond_netem::{Distribution, Jitter, LinkConfig, QueueLimit};
 use ratbond_proto::Time;
 use ratbond_proto::scheduler::SchedulerKind;
 
-use super::tcp::{BOND_PACKET_BYTES, Tcp, download_beside};
-use super::{Pair, packet};
+use crate::pair::{Pair, packet, sequence_of};
+use crate::tcp::{BOND_PACKET_BYTES, Tcp, download_beside};
 
 /// Payload in the packets of a download over bytes on the wire: 58 bytes around each.
 pub const EFFICIENCY: f64 = 1348.0 / 1458.0;
@@ -15,6 +15,7 @@ const PING_EVERY: Duration = Duration::from_millis(50);
 const PING_FLOW: u16 = 1_001;
 
 /// A link of a rate and a round trip, with 100 ms of queue.
+#[must_use]
 pub fn link(mbps: u64, rtt_ms: u64) -> LinkConfig {
     LinkConfig {
         rate_bps: mbps * 1_000_000,
@@ -24,77 +25,105 @@ pub fn link(mbps: u64, rtt_ms: u64) -> LinkConfig {
     }
 }
 
+/// The same with a delay that wanders by this.
+#[must_use]
 pub fn jittery(size_ms: u64, link: LinkConfig) -> LinkConfig {
     let jitter =
         Jitter { distribution: Distribution::Uniform, size_ns: size_ms * 1_000_000, reorders: false };
     LinkConfig { jitter, ..link }
 }
 
+/// The same with each packet lost by this chance.
+#[must_use]
 pub fn lossy(loss: f64, link: LinkConfig) -> LinkConfig {
     LinkConfig { loss, ..link }
 }
 
+/// The same with a queue of this time.
+#[must_use]
 pub fn bloated(queue_ms: u64, link: LinkConfig) -> LinkConfig {
     LinkConfig { queue: QueueLimit::Nanos(queue_ms * 1_000_000), ..link }
 }
 
+/// 50 Mbit/s and 20 ms, twice.
+#[must_use]
 pub fn equal() -> Vec<LinkConfig> {
     vec![link(50, 20), link(50, 20)]
 }
 
+/// 80 Mbit/s and 16 ms beside 30 Mbit/s and 60 ms with some jitter and loss.
+#[must_use]
 pub fn dsl_lte() -> Vec<LinkConfig> {
     vec![link(80, 16), lossy(0.005, jittery(4, link(30, 60)))]
 }
 
+/// Two equal links, of which one loses every fifth packet.
+#[must_use]
 pub fn bad_link() -> Vec<LinkConfig> {
     vec![link(50, 20), lossy(0.2, link(50, 20))]
 }
 
+/// Two equal rates, one with 600 ms.
+#[must_use]
 pub fn satellite() -> Vec<LinkConfig> {
     vec![link(50, 30), link(50, 600)]
 }
 
+/// A good link beside a slower one with 2 s of queue.
+#[must_use]
 pub fn bloat() -> Vec<LinkConfig> {
     vec![link(40, 20), bloated(2_000, link(20, 50))]
 }
 
+/// Two links that lose 2 %.
+#[must_use]
 pub fn lossy_both() -> Vec<LinkConfig> {
     vec![lossy(0.02, link(50, 40)), lossy(0.02, link(50, 40))]
 }
 
+/// Four links, each slower and farther than the one before.
+#[must_use]
 pub fn four() -> Vec<LinkConfig> {
     vec![link(20, 20), link(10, 40), link(5, 80), link(2, 150)]
 }
 
 /// What all links together could deliver, in bit/s.
+#[must_use]
 pub fn bound(links: &[LinkConfig]) -> f64 {
     links.iter().map(|link| link.rate_bps as f64 * (1.0 - link.loss)).sum::<f64>() * EFFICIENCY
 }
 
-/// Round trip of the fastest link when nothing waits.
+/// Round trip of the fastest link when nothing waits; zero without links.
+#[must_use]
 pub fn idle_rtt(links: &[LinkConfig]) -> Duration {
-    Duration::from_nanos(links.iter().map(|link| 2 * link.delay_ns).min().unwrap())
+    Duration::from_nanos(links.iter().map(|link| 2 * link.delay_ns).min().unwrap_or_default())
 }
 
 /// What a run of downloads with a ping beside them showed.
+#[derive(Debug)]
 pub struct Outcome {
     /// Goodput of all downloads in each second, bit/s.
     pub seconds: Vec<f64>,
     /// Round trips of pings, with when they were sent, in seconds.
     pub pings: Vec<(f64, Duration)>,
+    /// How many were sent.
     pub pings_sent: usize,
+    /// Retransmission timeouts of all downloads.
     pub timeouts: u32,
+    /// How often their windows were cut for a loss.
     pub backoffs: u32,
 }
 
 impl Outcome {
     /// Mean goodput from a second on, as a share of `bound`.
+    #[must_use]
     pub fn share_from(&self, second: usize, bound: f64) -> f64 {
         let steady = &self.seconds[second..];
         steady.iter().sum::<f64>() / steady.len() as f64 / bound
     }
 
     /// What 99 % of the pings that were sent from a second on took at most.
+    #[must_use]
     pub fn ping_p99_from(&self, second: f64) -> Duration {
         let mut pings: Vec<_> =
             self.pings.iter().filter(|(sent, _)| *sent >= second).map(|&(_, took)| took).collect();
@@ -138,13 +167,13 @@ fn ping(pair: &mut Pair, sent: &mut Vec<Time>, next: &mut Time, pings: &mut Vec<
         pair.server_sends(&request);
     }
     for (at, answer) in std::mem::take(&mut pair.client_others) {
-        let number = u32::from_be_bytes([answer[28], answer[29], answer[30], answer[31]]);
-        let from = sent[number as usize];
+        let from = sent[sequence_of(&answer) as usize];
         pings.push(((from - sent[0]).as_secs_f64(), at - from));
     }
 }
 
 /// A connected pair whose both ends spread packets as `scheduler` does.
+#[must_use]
 pub fn connected(scheduler: SchedulerKind, links: &[LinkConfig], seed: u64) -> Pair {
     let mut pair = Pair::bond(scheduler, links, seed);
     pair.connect();

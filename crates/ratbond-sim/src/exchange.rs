@@ -1,12 +1,15 @@
-//! What is sent over a [`Pair`], and what must have become of it.
+//! Numbered packets of many flows both ways over a [`Pair`], and what must have become of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{End, Pair, packet, sequences};
+use crate::pair::{End, Pair, packet, sequences};
 
+/// How many flows there are each way.
 pub const FLOWS: u16 = 12;
 
+/// So many milliseconds.
+#[must_use]
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -22,6 +25,10 @@ pub fn exchange(pair: &mut Pair, first: u32, count: u32, gap: Duration) {
     }
 }
 
+/// Every packet of every flow came out at both ends, once and in order.
+///
+/// # Panics
+/// One did not.
 pub fn assert_complete_and_in_order(pair: &Pair, count: u32) {
     for end in [&pair.client, &pair.server] {
         let flows = sequences(&end.delivered);
@@ -33,6 +40,9 @@ pub fn assert_complete_and_in_order(pair: &Pair, count: u32) {
 }
 
 /// Every packet arrived; returns how many came more than once.
+///
+/// # Panics
+/// One did not.
 pub fn assert_nothing_lost(pair: &Pair, count: u32) -> usize {
     let mut copies = 0;
     for end in [&pair.client, &pair.server] {
@@ -48,6 +58,7 @@ pub fn assert_nothing_lost(pair: &Pair, count: u32) -> usize {
 }
 
 /// Packets that never arrived, over all flows.
+#[must_use]
 pub fn missing(pair: &Pair, count: u32) -> u64 {
     let missing_of = |end: &End| {
         let flows = sequences(&end.delivered);
@@ -59,6 +70,7 @@ pub fn missing(pair: &Pair, count: u32) -> u64 {
 }
 
 /// What our own queues dropped, on purpose.
+#[must_use]
 pub fn queue_drops(pair: &Pair) -> u64 {
     let sessions = [&pair.client, &pair.server].into_iter().flat_map(|end| end.endpoint.reports());
     sessions.map(|session| session.stats.queues.aqm_drops + session.stats.queues.overflow_drops).sum()

@@ -11,6 +11,8 @@ const RENO_GROWTH: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 const HYSTART_SAMPLES: u32 = 8;
 const HYSTART_FROM: f64 = 16.0;
 
+/// See the module.
+#[derive(Debug)]
 pub struct Cubic {
     window: f64,
     threshold: f64,
@@ -40,10 +42,14 @@ impl Default for Cubic {
 }
 
 impl Cubic {
+    /// Segments that may be out.
+    #[must_use]
     pub fn window(&self) -> f64 {
         self.window
     }
 
+    /// The least round trip so far.
+    #[must_use]
     pub fn least_rtt(&self) -> Duration {
         self.least_rtt
     }
@@ -95,6 +101,7 @@ impl Cubic {
         self.reno = 0.0;
     }
 
+    /// Nothing has come back for a retransmission timeout.
     pub fn on_timeout(&mut self) {
         self.on_loss();
         self.window = 2.0;

@@ -1,46 +1,55 @@
-//! Downloads: CUBIC senders with selective acknowledgements, RACK's loss detection and delayed acks.
+//! Transfers: CUBIC senders with selective acknowledgements, RACK's loss detection and delayed acks.
 //!
 //! Enough of RFC 9438, RFC 2018 and RFC 8985 to load a bond as the kernel's TCP does: self-clocked, backlogged, put off by
 //! drops, reordering and growing delay.
 
-use std::collections::{BTreeMap, VecDeque};
+mod cubic;
+mod download;
+mod receiver;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use ratbond_proto::Time;
+pub use cubic::Cubic;
+pub use download::{download, download_beside};
+use ratbond_proto::{Role, Time};
 
-use super::cubic::Cubic;
-use super::{Pair, packet};
+use self::receiver::{Receiver, read_acknowledgement};
+use crate::pair::{Pair, packet, sequence_of};
 
 /// A full packet of the stock tunnel: MTU 1336.
 pub const PACKET_BYTES: usize = 1336;
 /// A full packet of a sealed tunnel: MTU 1400.
 pub const BOND_PACKET_BYTES: usize = 1400;
 /// IPv4 and TCP with timestamps.
-const HEADER_BYTES: usize = 52;
-const ACK_BYTES: usize = 64;
-const MAX_RANGES: usize = 3;
+pub const HEADER_BYTES: usize = 52;
 /// What a kernel's send buffer holds.
 const MAX_BYTES: usize = 4 << 20;
 const MIN_RTO: Duration = Duration::from_millis(200);
-const DELAYED_ACK: Duration = Duration::from_millis(40);
+/// How often a sender with holes looks whether one of them has grown old enough to be a loss.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Out,
     Sacked,
     Lost,
 }
 
+#[derive(Debug)]
 struct Segment {
     sent: Time,
     fate: Fate,
     resent: bool,
 }
 
-/// One download: its sender at the server and its receiver at the client.
+/// One transfer: its sender at one end of a pair and its receiver at the other. It has always something to send.
+#[derive(Debug)]
 pub struct Tcp {
     flow: u16,
+    from: Role,
     packet_bytes: usize,
+    /// The congestion window.
     pub window: Cubic,
     /// Segments from `acked` on.
     segments: VecDeque<Segment>,
@@ -50,32 +59,37 @@ pub struct Tcp {
     lost: usize,
     recovery_until: u32,
     newest_arrived: Time,
+    /// Smoothed round trip.
     pub srtt: Duration,
     progress_at: Time,
+    /// Retransmission timeouts.
     pub timeouts: u32,
+    /// How often the window was cut for a loss.
     pub backoffs: u32,
+    /// Segments that were sent again.
+    pub resent: u32,
     receiver: Receiver,
-}
-
-#[derive(Default)]
-struct Receiver {
-    expected: u32,
-    /// Ranges beyond a gap: start to end, exclusive.
-    beyond: BTreeMap<u32, u32>,
-    latest: u32,
-    unacked: u32,
-    ack_due: Option<Time>,
 }
 
 impl Tcp {
     /// A download in packets of the stock tunnel.
+    #[must_use]
     pub fn new(flow: u16) -> Self {
         Self::with_packets(flow, PACKET_BYTES)
     }
 
+    /// A download in packets of this size.
+    #[must_use]
     pub fn with_packets(flow: u16, packet_bytes: usize) -> Self {
+        Self::from(Role::Server, flow, packet_bytes)
+    }
+
+    /// A transfer from one of the ends to the other. `flow` is below 32,768.
+    #[must_use]
+    pub fn from(from: Role, flow: u16, packet_bytes: usize) -> Self {
         Self {
             flow: flow * 2,
+            from,
             packet_bytes,
             window: Cubic::default(),
             segments: VecDeque::new(),
@@ -89,11 +103,62 @@ impl Tcp {
             progress_at: Time::ZERO,
             timeouts: 0,
             backoffs: 0,
+            resent: 0,
             receiver: Receiver::default(),
         }
     }
 
+    /// The flow's number in its packets.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.flow
+    }
+
+    /// Payload that the receiver's application has got.
+    #[must_use]
+    pub fn delivered_bytes(&self) -> u64 {
+        u64::from(self.delivered()) * (self.packet_bytes - HEADER_BYTES) as u64
+    }
+
+    /// Sends what the window lets go, after a look at what is lost.
+    pub fn send(&mut self, pair: &mut Pair) {
+        self.find_lost(pair.now);
+        if self.is_timed_out(pair.now) {
+            self.time_out(pair.now);
+        }
+        while let Some(sequence) = self.next_segment(pair.now) {
+            pair.sends(self.from, &packet(self.flow, sequence, self.packet_bytes));
+        }
+    }
+
+    /// A packet of this flow came out at an end: data that is acknowledged, or an acknowledgement that opens the window.
+    pub fn take(&mut self, pair: &mut Pair, at: Role, packet: &[u8]) {
+        if at == self.from {
+            let (cumulative, ranges) = read_acknowledgement(packet);
+            self.on_ack(pair.now, cumulative, &ranges);
+        } else if self.receiver.receive(pair.now, sequence_of(packet)) {
+            pair.sends(at, &self.receiver.acknowledgement(self.flow));
+        }
+    }
+
+    /// Sends the acknowledgement that has been put off for long enough.
+    pub fn send_due_acknowledgement(&mut self, pair: &mut Pair) {
+        if self.receiver.ack_due.is_some_and(|due| due <= pair.now) {
+            let to = if self.from == Role::Server { Role::Client } else { Role::Server };
+            pair.sends(to, &self.receiver.acknowledgement(self.flow));
+        }
+    }
+
+    /// When [`Tcp::send`] or [`Tcp::send_due_acknowledgement`] has something to do though nothing has come.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let look = (self.sacked > 0).then(|| now + LOOK_EVERY);
+        let timeout = (!self.segments.is_empty()).then(|| self.times_out_at() + Duration::from_nanos(1));
+        [look, timeout, self.receiver.ack_due].into_iter().flatten().min()
+    }
+
     /// Segments that have arrived in order.
+    #[must_use]
     pub fn delivered(&self) -> u32 {
         self.receiver.expected
     }
@@ -181,9 +246,12 @@ impl Tcp {
         }
     }
 
+    fn times_out_at(&self) -> Time {
+        self.progress_at + self.srtt * 2 + MIN_RTO.max(self.srtt)
+    }
+
     fn is_timed_out(&self, now: Time) -> bool {
-        !self.segments.is_empty()
-            && now.saturating_since(self.progress_at) > self.srtt * 2 + MIN_RTO.max(self.srtt)
+        !self.segments.is_empty() && now > self.times_out_at()
     }
 
     fn time_out(&mut self, now: Time) {
@@ -208,6 +276,7 @@ impl Tcp {
             self.set(index, Fate::Out);
             self.segments[index].sent = now;
             self.segments[index].resent = true;
+            self.resent += 1;
             return Some(self.acked + index as u32);
         }
         if (self.segments.len() + 1) * self.packet_bytes > MAX_BYTES {
@@ -221,136 +290,4 @@ impl Tcp {
         self.out += 1;
         Some(sequence)
     }
-}
-
-impl Receiver {
-    /// Takes a segment; returns whether an acknowledgement is due at once.
-    fn receive(&mut self, now: Time, sequence: u32) -> bool {
-        let had_gap = !self.beyond.is_empty();
-        self.latest = sequence;
-        if sequence == self.expected {
-            self.expected += 1;
-            if let Some(end) = self.beyond.remove(&self.expected) {
-                self.expected = end;
-            }
-        } else if sequence > self.expected {
-            self.insert(sequence);
-        }
-        self.unacked += 1;
-        self.ack_due.get_or_insert(now + DELAYED_ACK);
-        had_gap || !self.beyond.is_empty() || self.unacked >= 2
-    }
-
-    fn insert(&mut self, sequence: u32) {
-        let before = self.beyond.range(..=sequence).next_back().map(|(&from, &to)| (from, to));
-        let (from, to) = match before {
-            Some((_, to)) if to > sequence => return,
-            Some((from, to)) if to == sequence => (from, sequence + 1),
-            _ => (sequence, sequence + 1),
-        };
-        let to = self.beyond.remove(&to).unwrap_or(to);
-        self.beyond.insert(from, to);
-    }
-
-    /// The range that grew last, and the lowest ones.
-    fn ranges(&self) -> Vec<(u32, u32)> {
-        let latest = self.beyond.range(..=self.latest).next_back().map(|(&from, &to)| (from, to));
-        let others = self.beyond.iter().rev().map(|(&from, &to)| (from, to));
-        let mut ranges: Vec<_> = latest.into_iter().collect();
-        ranges.extend(others.filter(|range| Some(*range) != latest).take(MAX_RANGES - ranges.len()));
-        ranges
-    }
-
-    fn acknowledgement(&mut self, flow: u16) -> Vec<u8> {
-        self.unacked = 0;
-        self.ack_due = None;
-        let mut ack = packet(flow, self.expected, ACK_BYTES);
-        for (index, (from, to)) in self.ranges().into_iter().enumerate() {
-            let at = 40 + 8 * index;
-            ack[at..at + 4].copy_from_slice(&from.to_be_bytes());
-            ack[at + 4..at + 8].copy_from_slice(&to.to_be_bytes());
-        }
-        ack
-    }
-}
-
-/// Runs downloads from the server to the client for a while; returns the goodput of each in bits per second.
-pub fn download(pair: &mut Pair, flows: &mut [Tcp], duration: Duration) -> Vec<f64> {
-    download_beside(pair, flows, duration, |_| {})
-}
-
-/// The same, with `beside` called before each step, for what is to happen meanwhile. What other flows deliver stays in
-/// the ends' lists.
-pub fn download_beside(
-    pair: &mut Pair,
-    flows: &mut [Tcp],
-    duration: Duration,
-    mut beside: impl FnMut(&mut Pair),
-) -> Vec<f64> {
-    let before: Vec<u32> = flows.iter().map(Tcp::delivered).collect();
-    let (start, end) = (pair.now, pair.now + duration);
-    while pair.now < end {
-        beside(pair);
-        for flow in flows.iter_mut() {
-            send(pair, flow);
-        }
-        pair.advance((pair.now + Duration::from_millis(1)).min(end));
-        receive(pair, flows);
-    }
-    let seconds = (end - start).as_secs_f64();
-    let goodput = |(flow, before): (&Tcp, u32)| {
-        f64::from(flow.delivered() - before) * (flow.packet_bytes - HEADER_BYTES) as f64 * 8.0 / seconds
-    };
-    flows.iter().zip(before).map(goodput).collect()
-}
-
-fn send(pair: &mut Pair, flow: &mut Tcp) {
-    flow.find_lost(pair.now);
-    if flow.is_timed_out(pair.now) {
-        flow.time_out(pair.now);
-    }
-    while let Some(sequence) = flow.next_segment(pair.now) {
-        pair.server_sends(&packet(flow.flow, sequence, flow.packet_bytes));
-    }
-}
-
-/// Data at the client is acknowledged, acknowledgements at the server open windows.
-fn receive(pair: &mut Pair, flows: &mut [Tcp]) {
-    for (at, data) in std::mem::take(&mut pair.client.delivered) {
-        let id = flow_of(&data);
-        let Some(flow) = flows.iter_mut().find(|flow| flow.flow == id) else {
-            pair.client_others.push((at, data));
-            continue;
-        };
-        if flow.receiver.receive(pair.now, word(&data, 28)) {
-            let ack = flow.receiver.acknowledgement(id);
-            pair.client_sends(&ack);
-        }
-    }
-    for flow in flows.iter_mut() {
-        if flow.receiver.ack_due.is_some_and(|due| due <= pair.now) {
-            let ack = flow.receiver.acknowledgement(flow.flow);
-            pair.client_sends(&ack);
-        }
-    }
-    for (at, ack) in std::mem::take(&mut pair.server.delivered) {
-        let id = flow_of(&ack);
-        let Some(flow) = flows.iter_mut().find(|flow| flow.flow == id) else {
-            pair.server_others.push((at, ack));
-            continue;
-        };
-        let ranges: Vec<_> = (0..MAX_RANGES)
-            .map(|index| (word(&ack, 40 + 8 * index), word(&ack, 44 + 8 * index)))
-            .filter(|(from, to)| from < to)
-            .collect();
-        flow.on_ack(pair.now, word(&ack, 28), &ranges);
-    }
-}
-
-fn flow_of(packet: &[u8]) -> u16 {
-    u16::from_be_bytes([packet[20], packet[21]]).wrapping_sub(1024)
-}
-
-fn word(packet: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
 }

@@ -1,9 +1,10 @@
-"""What a user writes of a link, and what the emulator makes of it.
+"""What a user writes of an emulated or a simulated link, and what it means.
 
-A specification is a list of parts with commas between them. ``80mbit`` is a rate, ``16ms`` a round-trip time, all other
-parts are ``key=value`` or, for one direction, ``up.key=value`` and ``down.key=value``::
+A specification is a list of parts with commas between them. ``80mbit`` is a rate, ``16ms`` a round-trip time, ``0.5%`` the
+share of packets that are lost; all other parts are ``key=value`` or, for one direction, ``up.key=value`` and ``down.key=value``::
 
     80mbit,16ms
+    30mbit,60ms,0.5%
     down=80mbit,up=20mbit,30ms,queue=100ms
     30mbit,60ms,jitter=4ms,loss=0.5%,down.burst=1%/8
 """
@@ -15,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
-from ratbond.lab.errors import LabError
+from ratbond.errors import RatbondError
 
 if TYPE_CHECKING:
-    from ratbond.lab.emulator import LinkSettings
+    from ratbond._core import LinkSettings
 
 Direction = Literal["up", "down"]
 DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
@@ -30,7 +31,7 @@ _SIZE_UNITS = {"b": 1, "kb": 1e3, "mb": 1e6}
 _SWITCH = {"on": True, "off": False}
 
 
-class SpecError(LabError):
+class SpecError(RatbondError):
     """A specification that cannot be read; the text says what would be right."""
 
 
@@ -71,7 +72,11 @@ def _split(part: str) -> tuple[tuple[Direction, ...], str, str]:
             return DIRECTIONS, "rate", part
         if unit in _TIME_UNITS_MS:
             return DIRECTIONS, "rtt", part
-        raise SpecError(f"{part!r} is neither a rate (80mbit), a round-trip time (16ms) nor key=value")
+        if unit == "%":
+            return DIRECTIONS, "loss", part
+        raise SpecError(
+            f"{part!r} is neither a rate (80mbit), a round-trip time (16ms), a loss (0.5%) nor key=value"
+        )
     for direction in DIRECTIONS:
         if key == direction:
             return (direction,), "rate", value

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ratbond_proto::endpoint::Endpoint;
 use ratbond_proto::link::{Route, SocketId, WanId};
 
-use super::{Pair, SERVER_SOCKET, attacker_address, client_address, server_address};
+use super::address::{attacker_address, client_address, server_address};
+use super::{Pair, SERVER_SOCKET};
 
 /// Somebody who watches the client's WANs, and sends what he likes from an address of his own.
 #[derive(Default)]
@@ -20,27 +21,36 @@ pub struct Wiretap {
 }
 
 impl Pair {
+    /// From now on every datagram of the client is noted.
     pub fn record(&mut self) {
         self.wiretap.records = true;
     }
 
+    /// Ends the recording: WAN index, socket and bytes of each datagram to the server.
     pub fn recorded(&mut self) -> Vec<(usize, SocketId, Vec<u8>)> {
         self.wiretap.records = false;
         std::mem::take(&mut self.wiretap.recorded)
     }
 
+    /// Repeats each datagram from an address of his own, before the true one arrives; or stops that.
     pub fn hijack(&mut self, on: bool) {
         self.wiretap.hijacks = on;
     }
 
+    /// Bytes that he repeated.
+    #[must_use]
     pub fn hijacked_bytes(&self) -> usize {
         self.wiretap.hijacked_bytes
     }
 
+    /// Bytes that the server sent to somebody who is not the client.
+    #[must_use]
     pub fn attracted_bytes(&self) -> usize {
         self.wiretap.attracted_bytes
     }
 
+    /// Whether a sealed datagram of this key phase arrived at the server.
+    #[must_use]
     pub fn saw_key_phase(&self, phase: u8) -> bool {
         self.phases & 1 << phase != 0
     }
