@@ -23,6 +23,7 @@ _LAZY_COMMANDS: Final[Mapping[str, str]] = {
     "config": "ratbond.config_cli",
     "service": "ratbond.service_cli",
     "lab": "ratbond.lab.cli",
+    "setup": "ratbond.setup_cli",
 }
 _ENDS: Final = frozenset({"client", "server"})
 _CLIENT_COMMANDS: Final = "ratbond.clients_cli"  # `ratbond client add` and its like

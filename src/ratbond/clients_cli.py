@@ -29,7 +29,7 @@ def mount(client: typer.Typer) -> None:
 
 def make_server(path: Path | None) -> str:
     """A clients file with a new key pair; the public key."""
-    return commands.make_server(path or DEFAULT_CLIENTS_FILE, None, _public_key)
+    return commands.make_server(path or DEFAULT_CLIENTS_FILE, None, public_key_of)
 
 
 def add(
@@ -71,7 +71,7 @@ def add(
         "down": down,
         "client_to_client": client_to_client,
     }
-    typer.echo(commands.add(path, name, _host_port(server_addr), settings, _public_key))
+    typer.echo(commands.add(path, name, _host_port(server_addr), settings, public_key_of))
     commands.hint(
         f"Run this line as root on {name}; it holds the client's keys, and whoever has it is this client.\n"
         "To keep it there, put the word after RATBOND_JOIN= into a file of mode 0600 and give --join-file FILE.\n"
@@ -104,7 +104,8 @@ def _host_port(text: str | None) -> HostPort | None:
         raise UsageError(f"--server-addr: {error}") from None
 
 
-def _public_key(private_key: str) -> str:
+def public_key_of(private_key: str) -> str:
+    """The public key to a private one. Raises RatbondError."""
     try:
         return public_key(private_key)
     except EngineError as error:

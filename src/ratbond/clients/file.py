@@ -7,18 +7,17 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from ratbond import files
 from ratbond.clients.model import Clients, parse
 from ratbond.errors import RatbondError, UsageError
-from ratbond.ownership import give_to_service, service_user
+from ratbond.ownership import service_user
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
-
-_MODE: Final = 0o600
 
 
 def read(path: Path) -> Clients:
@@ -46,7 +45,7 @@ def editing(path: Path, *, create: bool = False) -> Iterator[TOMLDocument]:
         yield document
         changed = tomlkit.dumps(document)
         parse(_data(path, changed), _label(path))
-        _replace(real, changed)
+        files.replace(real, changed, _label(path))
 
 
 def _label(path: Path) -> str:
@@ -97,43 +96,5 @@ def _directory_lock(directory: Path, *, create: bool) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Puts a new file in the place of the old one; what was written is on disk before, and the name after."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.unlink(missing_ok=True)  # what a killed run left; nobody else is here, by the lock
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            _keep_owner(path, descriptor)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise RatbondError(f"{_label(path)}: {error.strerror}; nothing was changed") from None
-
-
-def _keep_owner(path: Path, descriptor: int) -> None:
-    """Root's change leaves the file whose it was; the service may be reading it."""
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        give_to_service(descriptor, path)
-    else:
-        if os.geteuid() == 0:
-            os.fchown(descriptor, facts.st_uid, facts.st_gid)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
