@@ -28,6 +28,7 @@ _TYPES: Final = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
+    "dataclass_type": "must be text in quotes",
     "is_instance_of": "must be text in quotes",
     "is_an_instance_of": "must be text in quotes",
     "ip_v4_network": "must be an IPv4 network in quotes",

@@ -51,7 +51,15 @@ def _parse_device_name(value: object) -> object:
     return value
 
 
+def _no_number(value: object) -> object:
+    """The library would take 5 for 0.0.0.5."""
+    if isinstance(value, int):
+        raise ValueError("must be an address or a network, in quotes")
+    return value
+
+
 def _parse_address(value: object) -> object:
+    value = _no_number(value)
     if not isinstance(value, str):
         return value
     try:
@@ -61,6 +69,7 @@ def _parse_address(value: object) -> object:
 
 
 def _parse_any_network(value: object) -> object:
+    value = _no_number(value)
     if not isinstance(value, str):
         return value
     try:
@@ -79,6 +88,7 @@ def parse_network(version: Literal[4, 6], prefix_length: int, example: str) -> B
     """Reads a network of exactly this size."""
 
     def parse(value: object) -> object:
+        value = _no_number(value)
         if not isinstance(value, str):
             return value
         try:
