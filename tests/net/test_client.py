@@ -139,6 +139,17 @@ def test_no_default_route_means_none(scene: Scene) -> None:
     scene.play(scenario, no_default_route=True)
 
 
+def test_split_routes_are_there_while_the_bond_is_up_and_nothing_else_is(scene: Scene) -> None:
+    async def scenario() -> None:
+        await scene.session_up()
+        await scene.until(lambda: scene.way_to("198.51.100.9") == "tun660")
+        assert scene.way_to("8.8.8.8") == "wan1"
+        scene.engine.say(FakeEvent("session_down"))
+        await scene.until(lambda: scene.way_to("198.51.100.9") == "wan1")
+
+    scene.play(scenario, route=["198.51.100.0/24"])
+
+
 @pytest.mark.parametrize(
     ("peer", "host", "address"),
     [("ratbond", "auto", "10.10.10.2"), ("stock", "auto", "10.10.10.1"), ("stock", "second", "10.10.10.2")],

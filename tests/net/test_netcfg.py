@@ -14,7 +14,7 @@ import pytest
 from ratbond.errors import RatbondError
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.journal import Journal
-from ratbond.netcfg.plan import Uplink, Wanted, plan, tunnel_addresses
+from ratbond.netcfg.plan import EVERYTHING, Uplink, Wanted, plan, tunnel_addresses
 
 from .conftest import Shell
 
@@ -25,7 +25,7 @@ SERVER = ip_address("192.0.2.1")
 WAN1 = Uplink("wan1", ip_address("10.0.1.2"), SERVER)
 WAN2 = Uplink("wan2", ip_address("10.0.2.2"), SERVER)
 UP = Wanted(
-    660, "tun660", 1336, tunnel_addresses(*TUNNEL, first=False), default_route=True, uplinks=(WAN1,)  # type: ignore[arg-type]
+    660, "tun660", 1336, tunnel_addresses(*TUNNEL, first=False), through=EVERYTHING, uplinks=(WAN1,)  # type: ignore[arg-type]
 )  # fmt: skip
 
 
@@ -92,11 +92,41 @@ def test_everything_goes_through_the_tunnel_but_the_lan_and_what_is_bound_to_a_w
         }
         for destination, device in ways.items():
             assert f" dev {device} " in tun(f"ip route get {destination}"), destination
-        await network.reconcile(plan(replace(UP, default_route=False)))
+        await network.reconcile(plan(replace(UP, through=())))
         assert " dev wan1 " in tun("ip route get 8.8.8.8")
         await network.undo()
 
     with_network(tmp_path, body)
+
+
+def test_only_the_networks_of_split_routes_go_through_the_tunnel(tun: Shell, tmp_path: Path) -> None:
+    """Main's more exact routes stay, its equal and wider ones give way."""
+    tun("ip route add 198.51.100.0/24 via 10.0.2.1 dev wan2; ip route add 198.51.100.64/26 dev lan")
+    before = state_of_system(tun)
+    networks = tuple(map(ip_network, ("198.51.100.0/24", "192.168.0.0/16", "2001:db8:5::/48")))
+
+    async def body(network: Network) -> None:
+        await network.reconcile(plan(replace(UP, through=networks)))
+        ways = {
+            "198.51.100.9": "tun660",
+            "198.51.100.65": "lan",
+            "198.51.100.9 from 10.0.1.2": "wan2",
+            "192.168.5.5": "tun660",
+            "192.168.99.7": "lan",
+            "2001:db8:5::1": "tun660",
+            "8.8.8.8": "wan1",
+        }
+        for destination, device in ways.items():
+            assert f" dev {device} " in tun(f"ip route get {destination}"), destination
+        tun(f"ip route del 192.168.0.0/16 table {0x7262_0000 + 660}")
+        assert await network.reassert(), "one of several, too"
+        assert " dev tun660 " in tun("ip route get 192.168.5.5")
+        await network.reconcile(plan(replace(UP, through=networks[:1])))
+        assert " dev wan1 " in tun("ip route get 192.168.5.5")
+        await network.undo()
+
+    with_network(tmp_path, body)
+    assert state_of_system(tun) == before
 
 
 def test_rules_of_others_keep_their_say(tun: Shell, tmp_path: Path) -> None:

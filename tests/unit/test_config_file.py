@@ -72,6 +72,7 @@ MISTAKES = {
         '[links.dsl]\naddress = "192.0.2.7"\ngateway = "fe80::1"\n', [":2: links.dsl", "one family"],
     ),
     "a link that is no table": ('links.dsl = "eth0"\n', [":2: links.dsl", "table"]),
+    "a route with host bits": ('route = ["198.51.100.7/24"]\n', [":2: route", "198.51.100.7/24", "host bits"]),
     "a WAN in and out": ('wan = ["eth0"]\nno_wan = ["eth0"]\n', [":2: eth0", "wan", "no_wan"]),
     "AES without a secret": ("aes = true\n", [":2: aes needs a secret", "secret_file"]),
     "two schedulers": (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ratbond.models import Family
 from ratbond.netcfg.plan import (
+    EVERYTHING,
     MAIN_TABLE,
     Address,
     LooseReversePath,
@@ -31,7 +32,7 @@ WAITING = Wanted(
     uplinks=(Uplink("wan1", ip_address("10.0.1.2"), SERVER), Uplink("wan2", ip_address("10.0.2.2"), SERVER)),
 )
 MET = replace(WAITING, addresses=tunnel_addresses(*NETWORKS, first=False))
-UP = replace(MET, default_route=True)
+UP = replace(MET, through=EVERYTHING)
 
 
 def rules(wanted: Wanted, family: Family = Family.V4) -> list[Rule]:
@@ -76,6 +77,20 @@ def test_a_wans_own_address_the_server_and_mains_subnets_are_asked_before_the_tu
         ("None", True, 0),
         ("None", False, None),
     ]
+
+
+def test_split_routes_are_asked_by_the_longest_prefix_after_what_main_knows_more_exactly() -> None:
+    wide, narrow, other = map(ip_network, ("198.51.0.0/16", "198.51.100.0/24", "2001:db8:5::/48"))
+    split = replace(UP, through=(wide, narrow, other))
+    assert [
+        (str(r.destination), r.table == MAIN_TABLE, r.suppress_prefix_length) for r in rules(split)[3:]
+    ] == [
+        ("198.51.100.0/24", True, 24),
+        ("198.51.100.0/24", False, None),
+        ("198.51.0.0/16", True, 16),
+        ("198.51.0.0/16", False, None),
+    ]
+    assert [r.destination for r in rules(split, Family.V6)] == [other, other]
 
 
 def test_where_ipv6_is_off_nothing_of_it_is_wanted() -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ratbond.config.model import Role, TunnelConfig
 from ratbond.config.secrets import read_invitation
-from ratbond.config.values import Address, DeviceName, Endpoint, FilePath, Setting, Switch, Wans
+from ratbond.config.values import Address, DeviceName, Endpoint, FilePath, Network, Setting, Switch, Wans
 from ratbond.invitation import Invitation
 from ratbond.models import HostPort, WanSpec
 
@@ -52,6 +52,10 @@ class ClientConfig(TunnelConfig):
     )
     no_default_route: Annotated[Switch, Setting(no="default-route", live=True)] = Field(
         default=False, description="Do not route everything through the tunnel."
+    )
+    route: Annotated[tuple[Network, ...], Setting("NETWORK", live=True)] = Field(
+        default=(),
+        description="Send only this network through the tunnel, such as 198.51.100.0/24, and not everything. May be given again.",
     )
     join: Annotated[SecretStr | None, Setting(flag=False)] = Field(
         default=None, description="The word that `ratbond client add` printed on the server."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ratbond.config import Host, Role, TunnelConfig
+from ratbond.config import ClientConfig, Host, Role, TunnelConfig
 from ratbond.engine import EngineApi, EngineError, TunApi
 from ratbond.errors import RatbondError
 from ratbond.links.model import Snapshot
@@ -13,7 +13,7 @@ from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.kernel import ipv6_is_on
-from ratbond.netcfg.plan import Plan, Translation, Uplink, Wanted, plan, tunnel_addresses
+from ratbond.netcfg.plan import EVERYTHING, Plan, Translation, Uplink, Wanted, plan, tunnel_addresses
 
 log = get_logger(__name__)
 
@@ -130,7 +130,7 @@ class Tunnel(Generic[TunT]):
             mtu=config.tun_mtu,
             addresses=self._addresses() if met else (),
             networks=self._networks if met else (),
-            default_route=self._up and wants_default_route(config),
+            through=through_tunnel(config) if self._up else (),
             uplinks=uplinks,
             families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
             translation=self._translation(),
@@ -154,9 +154,11 @@ def overlap(networks: tuple[IPNetwork, ...], device: str, snapshot: Snapshot) ->
     return ""
 
 
-def wants_default_route(config: TunnelConfig) -> bool:
-    """Only a client sends everything through the tunnel, and only when it may."""
-    return config.role is Role.CLIENT and not getattr(config, "no_default_route", True)
+def through_tunnel(config: TunnelConfig) -> tuple[IPNetwork, ...]:
+    """The networks that a client sends through the tunnel: those it is told, or everything, or nothing."""
+    if not isinstance(config, ClientConfig):
+        return ()
+    return config.route or (() if config.no_default_route else EVERYTHING)
 
 
 def takes_first_host(config: TunnelConfig, peer: str) -> bool:

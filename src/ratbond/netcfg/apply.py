@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 
 from ratbond.logs import get_logger
-from ratbond.models import Family
 from ratbond.netcfg import kernel, nat
 from ratbond.netcfg.journal import Journal
 from ratbond.netcfg.plan import (
@@ -194,7 +193,7 @@ class Network:
             case Route() if step.table == MAIN_TABLE:
                 return False  # who takes a route out of the main table knows why
             case Route():
-                return not await self._kernel.has_routes(Family.of(step.destination), step.table)
+                return not await self._kernel.has_route(step)
             case LooseReversePath():
                 return kernel.reverse_path_is_strict(step.device)
             case Forwarding():

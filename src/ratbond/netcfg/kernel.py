@@ -86,7 +86,10 @@ class Kernel:
         count = 0
         for message in await self._dump("rule", family=wanted["family"]):
             attributes = dict(message["attrs"])
-            count += message["family"] == wanted["family"] and _rule_key(attributes) == (
+            lengths = (wanted.get("src_len", 0), wanted.get("dst_len", 0))
+            if message["family"] != wanted["family"] or (message["src_len"], message["dst_len"]) != lengths:
+                continue
+            count += _rule_key(attributes) == (
                 step.priority,
                 step.table,
                 str(step.source.network_address) if step.source else None,
@@ -96,10 +99,21 @@ class Kernel:
             )
         return count
 
-    async def has_routes(self, family: Family, table: int) -> bool:
-        """Whether the table holds anything."""
-        routes = await self._dump("route", family=_socket_family(family), table=table)
-        return any(dict(message["attrs"]).get("RTA_TABLE") == table for message in routes)
+    async def has_route(self, step: Route) -> bool:
+        """Whether the table holds a route to this destination."""
+        length = step.destination.prefixlen
+        address = str(step.destination.network_address) if length else None
+        for message in await self._dump(
+            "route", family=_socket_family(Family.of(step.destination)), table=step.table
+        ):
+            attributes = dict(message["attrs"])
+            if (attributes.get("RTA_TABLE"), attributes.get("RTA_DST"), message["dst_len"]) == (
+                step.table,
+                address,
+                length,
+            ):
+                return True
+        return False
 
     async def _address(self, step: Address) -> dict[str, Any]:
         return {

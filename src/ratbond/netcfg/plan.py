@@ -1,12 +1,19 @@
 """The plan: what one end of a tunnel wants of the system, as data. Pure.
 
-The default route through the tunnel is a table of its own and four kinds of rules, all of one priority just above the
+What goes through the tunnel has a table of its own and four kinds of rules, all of one priority just above the
 main table's, so that they come after everybody else's rules (the kernel numbers those of others downwards from there):
 
     from <a link's source> lookup main        what was sent from a WAN's address goes out as before
     to <the server> lookup main               and so does what is sent to the server itself
     lookup main suppress_prefixlength 0       all that main knows, but for its default routes: LANs, the WANs' subnets
     lookup <table>                            default dev tun660
+
+With ``--route`` the last two are there for each network alone, those of the longest prefix first:
+
+    to 198.51.100.0/24 lookup main suppress_prefixlength 24
+    to 198.51.100.0/24 lookup <table>             198.51.100.0/24 dev tun660
+
+so that what main knows more exactly, a LAN inside that network say, stays where it is, and what it knows as exactly or less does not.
 
 So the WANs' own default routes stay where they are, the LAN stays reachable, and what others route by rules of their own
 is left alone. The tunnel's own datagrams need none of it: their sockets are bound to their devices.
@@ -22,6 +29,7 @@ from ratbond.models import Family, IPAddress, IPInterface, IPNetwork
 MAIN_TABLE = 254
 RULE_PRIORITY = 32765  # the last before main's 32766; among equals the kernel keeps the order of their making
 UPLINK_PRIORITY = 99  # matches only datagrams of sockets bound to a named device, to the server
+EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _TABLE_BASE = 0x7262_0000  # "rb": far from the numbers that people choose
 _UPLINK_TABLE_BASE = 0x7263_0000
 
@@ -115,7 +123,7 @@ class Wanted:
     tun: str
     mtu: int
     addresses: tuple[IPInterface, ...] = ()  # none before a peer has been met
-    default_route: bool = False
+    through: tuple[IPNetwork, ...] = ()  # the networks that go through the tunnel
     uplinks: tuple[Uplink, ...] = field(default=())
     families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
     networks: tuple[IPNetwork, ...] = ()  # behind the peer
@@ -139,9 +147,8 @@ def plan(wanted: Wanted) -> Plan:
         if wanted.translation:
             steps += [Forwarding(family) for family in wanted.families]
             steps.append(wanted.translation)
-        if wanted.default_route:
-            for family in wanted.families:
-                steps += _default_route(wanted, family)
+        for family in wanted.families:
+            steps += _through_tunnel(wanted, family)
     return tuple(dict.fromkeys(steps))
 
 
@@ -156,19 +163,27 @@ def tunnel_addresses(
     )
 
 
-def _default_route(wanted: Wanted, family: Family) -> list[Step]:
+def _through_tunnel(wanted: Wanted, family: Family) -> list[Step]:
+    networks = sorted(
+        (n for n in wanted.through if Family.of(n) is family), key=lambda n: n.prefixlen, reverse=True
+    )
+    if not networks:
+        return []
     table = _TABLE_BASE + wanted.tunnel_id
-    everything = ip_network("0.0.0.0/0" if family is Family.V4 else "::/0")
     uplinks = [u for u in wanted.uplinks if Family.of(u.source) is family]
     sources = sorted({u.source for u in uplinks}, key=int)
     servers = sorted({u.server for u in uplinks}, key=int)
-    return [
-        Route(everything, wanted.tun, table),
-        *(Rule(family, RULE_PRIORITY, MAIN_TABLE, source=ip_network(source)) for source in sources),
-        *(Rule(family, RULE_PRIORITY, MAIN_TABLE, destination=ip_network(server)) for server in servers),
-        Rule(family, RULE_PRIORITY, MAIN_TABLE, suppress_prefix_length=0),
-        Rule(family, RULE_PRIORITY, table),
-    ]
+    steps: list[Step] = [Route(network, wanted.tun, table) for network in networks]
+    steps += [Rule(family, RULE_PRIORITY, MAIN_TABLE, source=ip_network(source)) for source in sources]
+    steps += [Rule(family, RULE_PRIORITY, MAIN_TABLE, destination=ip_network(server)) for server in servers]
+    for network in networks:
+        to = network if network.prefixlen else None
+        length = network.prefixlen
+        steps += [
+            Rule(family, RULE_PRIORITY, MAIN_TABLE, destination=to, suppress_prefix_length=length),
+            Rule(family, RULE_PRIORITY, table, destination=to),
+        ]
+    return steps
 
 
 def _way_to_server(tunnel_id: int, uplink: Uplink) -> list[Step]:
