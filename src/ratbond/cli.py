@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Loaded only when it is called: nothing that runs a tunnel pays for it, or knows of it.
 _LAZY_COMMANDS: Final[Mapping[str, str]] = {
     "config": "ratbond.config_cli",
+    "doctor": "ratbond.doctor_cli",
     "service": "ratbond.service_cli",
     "lab": "ratbond.lab.cli",
     "setup": "ratbond.setup_cli",

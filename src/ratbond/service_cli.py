@@ -16,7 +16,7 @@ from ratbond.service import plan
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Run ratbond as a service: at boot, as a user of its own, watched.",
+    help="Run ratbond as a service, at every boot.",
 )
 
 Role = Annotated[str, typer.Argument(help="client or server.", metavar="ROLE")]

@@ -144,6 +144,20 @@ class Journal:
             time.sleep(0.01)
 
 
+def ends(directory: Path) -> dict[str, bool]:
+    """The ends that have notes in a directory, and whether each runs; one that does not was killed. Raises OSError."""
+    return {file.stem: _is_held(file) for file in sorted(directory.glob("*-*.lock"))}
+
+
+def _is_held(lock_file: Path) -> bool:
+    with lock_file.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def owner_of(role: str, tunnel_id: int | None, port: int) -> str:
     """An end's name among the journals: by its tunnel-id, or by its port where it has many."""
     return f"{role}-port-{port}" if tunnel_id is None else f"{role}-{tunnel_id}"

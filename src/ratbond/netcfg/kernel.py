@@ -11,7 +11,7 @@ from typing import Any, Final
 from ratbond.models import Family, IPNetwork
 from ratbond.netcfg.plan import Address, Route, Rule, Up
 
-_PROTOCOL: Final = (
+PROTOCOL: Final = (
     114  # who made a route or rule (rt_protos): ours, to be told apart in `ip route` and `ip rule`
 )
 _PROC: Final = Path("/proc/sys/net")
@@ -115,6 +115,11 @@ class Kernel:
                 return True
         return False
 
+    async def count_own_rules(self, family: Family) -> int:
+        """How many rules there are that we made, in this run or another."""
+        rules = await self._dump("rule", family=_socket_family(family))
+        return sum(dict(message["attrs"]).get("FRA_PROTOCOL") == PROTOCOL for message in rules)
+
     async def _address(self, step: Address) -> dict[str, Any]:
         return {
             "index": await self.index_of(step.device),
@@ -127,7 +132,7 @@ class Kernel:
         fields: dict[str, Any] = {
             "family": _socket_family(Family.of(step.destination)),
             "table": step.table,
-            "proto": _PROTOCOL,
+            "proto": PROTOCOL,
             "scope": 0 if step.gateway or step.destination.version == 6 else 253,
         }
         try:
@@ -181,7 +186,7 @@ def _rule(step: Rule) -> dict[str, Any]:
         "family": _socket_family(step.family),
         "priority": step.priority,
         "table": step.table,
-        "protocol": _PROTOCOL,
+        "protocol": PROTOCOL,
     }
     for prefix, network in (("src", step.source), ("dst", step.destination)):
         if network is not None:

@@ -20,20 +20,20 @@ Ruleset = list[dict[str, Any]]
 
 async def apply(step: Translation) -> None:
     """Makes the table and opens the way, both at once. Raises OSError when nft is missing or refuses."""
-    await _run(table(step) + ways(step, await _ruleset()))
+    await _run(table(step) + ways(step, await ruleset()))
 
 
 async def undo(step: Translation) -> None:
     """Removes table and ways, if they are there."""
-    await _run(removal(step, await _ruleset()))
+    await _run(removal(step, await ruleset()))
 
 
 async def lost(steps: list[Translation]) -> list[Translation]:
     """Those whose table is gone, or before which a firewall stands that was not there, or not in this form."""
     if not steps:
         return []
-    ruleset = await _ruleset()
-    return [step for step in steps if not _has_table(step, ruleset) or ways(step, ruleset)]
+    found = await ruleset()
+    return [step for step in steps if not _has_table(step, found) or ways(step, found)]
 
 
 def table(step: Translation) -> str:
@@ -117,7 +117,7 @@ def _comment(step: Translation) -> str:
     return f"{_MARK}{step.owner}"
 
 
-async def _ruleset() -> Ruleset:
+async def ruleset() -> Ruleset:
     """All tables, chains and rules; without the elements of sets (``-t``), which may be many."""
     listing: dict[str, Ruleset] = json.loads(await _run("", "-j", "-t", "-a", "list", "ruleset"))
     return listing["nftables"]
