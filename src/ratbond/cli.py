@@ -25,6 +25,7 @@ _LAZY_COMMANDS: Final[Mapping[str, str]] = {
     "service": "ratbond.service_cli",
     "lab": "ratbond.lab.cli",
     "setup": "ratbond.setup_cli",
+    "top": "ratbond.status.top.command",
 }
 _ENDS: Final = frozenset({"client", "server"})
 _CLIENT_COMMANDS: Final = "ratbond.clients_cli"  # `ratbond client add` and its like
@@ -264,7 +265,7 @@ def _mount(arguments: list[str]) -> None:
         importlib.import_module(_CLIENT_COMMANDS).mount(client_app)
     for name, module in _LAZY_COMMANDS.items():
         if (command == name or command in _OWN_FLAGS) and importlib.util.find_spec(module.rpartition(".")[0]):
-            app.add_typer(importlib.import_module(module).app, name=name)
+            importlib.import_module(module).mount(app)
 
 
 def _fail(message: str, code: int) -> int:

@@ -22,6 +22,13 @@ from ratbond.errors import RatbondError, UsageError
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Check, show and describe configuration files."
 )
+
+
+def mount(parent: typer.Typer) -> None:
+    """Puts the commands under ``ratbond``."""
+    parent.add_typer(app, name="config")
+
+
 show_app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,

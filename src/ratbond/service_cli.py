@@ -19,6 +19,12 @@ app = typer.Typer(
     help="Run ratbond as a service, at every boot.",
 )
 
+
+def mount(parent: typer.Typer) -> None:
+    """Puts the commands under ``ratbond``."""
+    parent.add_typer(app, name="service")
+
+
 Role = Annotated[str, typer.Argument(help="client or server.", metavar="ROLE")]
 Root = Annotated[
     Path,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.net.bond import until
+from tests.net.bond import RATBOND, until
 
 from .conftest import Scene, Watched
 from .looks import CONTRAST, INK, photograph
@@ -178,6 +178,13 @@ def test_prometheus_and_watchdogs_are_answered_while_somebody_watches(page: Page
     assert get("healthz") == "ok: 2 of 2 links up\n"
     assert 'ratbond_link_up{client="",conv=' in get("metrics")
     assert json.loads(get("status"))["role"] == "client"
+
+
+def test_a_terminal_is_told_the_same(scene: Scene) -> None:
+    printed = scene.client.host.run(*RATBOND, "top").stdout
+    assert "The bond is up on both links" in printed
+    assert "wan2 left the bond: interface down" in printed
+    assert scene.server.host.run(*RATBOND, "top").stdout.count("1 of 1 client connected") == 1
 
 
 def test_a_program_that_ends_is_missed_at_once_and_ends_without_a_word(

@@ -19,6 +19,12 @@ from ratbond.linkspec import LinkSpec, SpecError
 
 app = typer.Typer(no_args_is_help=True, help="Emulate WAN links between network namespaces of this machine.")
 
+
+def mount(parent: typer.Typer) -> None:
+    """Puts the commands under ``ratbond``."""
+    parent.add_typer(app, name="lab")
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
