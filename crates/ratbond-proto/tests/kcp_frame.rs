@@ -47,14 +47,17 @@ fn a_message_of_forty_bytes_that_begins_with_two_zeros_is_a_hello() {
     noisy[..2].fill(0);
     assert_eq!(read(&[&noisy]), (vec![Frame::Hello(HelloOrigin::Stock)], 0));
     assert_eq!([[0; 40], noisy].map(|hello| frame::hello_tunnel_id(&hello)), [None, None]);
+    assert_eq!([[0; 40], noisy].map(|hello| frame::hello_instance(&hello)), [None, None]);
 }
 
 #[test]
 fn our_hello_is_one_for_stock_and_known_to_us() {
-    let hello = frame::hello(660);
+    let hello = frame::hello(660, 0x0102_0304_0506_0708);
     assert_eq!((hello.len(), hello[0], hello[1]), (40, 0, 0));
     assert_eq!(read(&[&hello]), (vec![Frame::Hello(HelloOrigin::Ours)], 0));
     assert_eq!(frame::hello_tunnel_id(&hello), Some(660));
+    assert_eq!(frame::hello_instance(&hello), Some(0x0102_0304_0506_0708));
+    assert_eq!(hello[18..26], [8, 7, 6, 5, 4, 3, 2, 1]);
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         payload.clone().prop_map(|payload| ipv4(&payload)),
         payload.prop_map(|payload| ipv6(&payload)),
-        Just(frame::hello(660).to_vec()),
+        Just(frame::hello(660, 7).to_vec()),
     ]
 }
 

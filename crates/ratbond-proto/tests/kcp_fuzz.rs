@@ -17,7 +17,7 @@ use ratbond_proto::kcp::{Config, frame, fuzz};
 fn honest() -> Vec<Vec<u8>> {
     let lossy = LinkConfig { delay_ns: ms(10), loss: 0.2, ..LinkConfig::default() };
     let mut pair = Pair::ours(Config::default(), lossy, 1);
-    let mut seen = vec![frame::hello(660).to_vec(), frame::link_down(11).to_vec()];
+    let mut seen = vec![frame::hello(660, 7).to_vec(), frame::link_down(11).to_vec()];
     for index in 0..20 {
         pair.a.send(&kcp_support::message(index));
         pair.b.send(&kcp_support::message(index));

@@ -265,6 +265,39 @@ fn a_neighbouring_tunnel_id_is_refused_although_its_conversations_overlap() {
 }
 
 #[test]
+fn a_second_client_takes_the_port_and_the_first_stays_out_until_it_is_gone() {
+    let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link(), plain_link()], 25);
+    pair.connect();
+    let mut second = pair::kcp(Role::Client, SchedulerKind::Consistent, 1, 26);
+    pair.meet(second.as_mut(), Duration::from_secs(6));
+    let evicted = |event: &&(_, ratbond_proto::endpoint::EndpointEvent)| matches!(&event.1.event, Event::WanDown(_, DownReason::Local(why)) if why.contains("another client"));
+    assert_eq!(pair.server.events.iter().filter(evicted).count(), 2, "{:?}", pair.server.events);
+    let refused =
+        |event: &Event| matches!(event, Event::Refused(words) if words.contains("ratbond client add"));
+    assert!(pair.server.saw(refused), "{:?}", pair.server.events);
+    assert_eq!(pair.server.endpoint.reports().remove(0).links.len(), 1, "the second client's alone");
+
+    pair.run_for(Duration::from_secs(20));
+    assert_eq!(pair.server.endpoint.reports().remove(0).links.len(), 2, "the second has fallen silent");
+    exchange(&mut pair, 0, 50, ms(5));
+    pair.run_for(Duration::from_secs(2));
+    assert_complete_and_in_order(&pair, 50);
+}
+
+#[test]
+fn a_client_that_restarts_has_the_port_at_once() {
+    let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link(), plain_link()], 27);
+    pair.connect();
+    pair.restart_client(pair::kcp(Role::Client, SchedulerKind::Consistent, 1, 28));
+    pair.run_for(Duration::from_secs(1));
+    let links = pair.server.endpoint.reports().remove(0).links;
+    assert!(links.len() == 2 && links.iter().all(|link| link.state == LinkState::Up), "{links:?}");
+    exchange(&mut pair, 0, 50, ms(5));
+    pair.run_for(Duration::from_secs(2));
+    assert_complete_and_in_order(&pair, 50);
+}
+
+#[test]
 fn the_tunnels_own_datagrams_are_not_taken_from_the_tun() {
     let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link()], 24);
     pair.connect();

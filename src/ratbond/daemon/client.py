@@ -250,5 +250,6 @@ def _stock_hint(config: ClientConfig) -> str:
         return "; is it running, with the same --tunnel-id and --secret, and with --aes?"
     return (
         "; is it running, with the same --tunnel-id, without a secret and without --aes?"
-        " (a server with --aes, as a stock one may be, needs --aes and its secret here)"
+        " (a server with --aes, as a stock one may be, needs --aes and its secret here;"
+        " a port serves one client, the newest: is there another?)"
     )

@@ -1,7 +1,7 @@
 //! One end of a stock tunnel: opens datagrams, tells links apart, and lets new ones in on a server.
 //!
-//! One client a port, as with stock: the newest wins. A link is told by its conversation and the addresses it comes from
-//! and goes to. On a server a link begins with a PUSH of sn 0 from an address and conversation not seen together before.
+//! One client a port, as with stock: the newest wins (see [`super::tenancy`]). A link is told by its conversation and the
+//! addresses it comes from and goes to. On a server a link begins with a PUSH of sn 0 from an address and conversation not seen together before.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::crypt::HEADER_LEN;
 use super::link::{KcpLink, link_config};
 use super::segment::{Cmd, Segments};
+use super::tenancy::{EVICTED, SUPERSEDED, Tenancy};
 use super::{Crypt, fec, frame};
 use crate::endpoint::{Endpoint, EndpointEvent, GateStats, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
@@ -55,6 +56,9 @@ pub struct KcpEndpoint {
     mux: usize,
     crypt: Arc<Crypt>,
     seeds: ChaCha8Rng,
+    /// Tells this program's links from those of another one; see [`frame::hello`].
+    instance: u64,
+    tenancy: Tenancy,
     session: Session<KcpLink>,
     /// A server's WANs: one for each address that a peer's links come from.
     remotes: BTreeMap<WanId, SocketAddr>,
@@ -71,12 +75,15 @@ impl KcpEndpoint {
     #[must_use]
     pub fn new(config: KcpEndpointConfig) -> Self {
         let crypt = config.secret.as_deref().map_or(Crypt::Plain, Crypt::aes);
+        let mut seeds = ChaCha8Rng::seed_from_u64(config.seed);
         Self {
             role: config.role,
             tunnel_id: config.tunnel_id,
             mux: config.mux.max(1),
             crypt: Arc::new(crypt),
-            seeds: ChaCha8Rng::seed_from_u64(config.seed),
+            instance: seeds.next_u64(),
+            tenancy: Tenancy::default(),
+            seeds,
             session: Session::new(config.role, config.scheduler, QueueConfig::default()),
             remotes: BTreeMap::new(),
             next_wan: 0,
@@ -89,7 +96,7 @@ impl KcpEndpoint {
     fn new_link(&mut self, now: Time, conv: u32) -> KcpLink {
         let mut seed = [0; 32];
         self.seeds.fill_bytes(&mut seed);
-        let names = (self.tunnel_id, conv);
+        let names = (conv, frame::hello(self.tunnel_id, self.instance));
         KcpLink::new(now, names, link_config(), Arc::clone(&self.crypt), ChaCha8Rng::from_seed(seed))
     }
 
@@ -103,7 +110,13 @@ impl KcpEndpoint {
         u32::from(self.tunnel_id) + index as u32
     }
 
-    fn accept(&mut self, now: Time, conv: u32, route: Route) {
+    fn accept(&mut self, now: Time, (conv, instance): (u32, Option<u64>), route: Route) {
+        if instance.is_some_and(|instance| self.tenancy.enter(instance)) {
+            let older: Vec<_> = self.session.links().map(|(id, ..)| id).collect();
+            for id in older {
+                self.session.remove_link(now, id, &DownReason::Local(EVICTED.to_owned()));
+            }
+        }
         let older = self.session.links().find(|&(_, key, ..)| key == conv).map(|(id, ..)| id);
         let known = self.remotes.iter().find(|(_, remote)| **remote == route.remote).map(|(&wan, _)| wan);
         let wan = known.unwrap_or_else(|| {
@@ -119,8 +132,8 @@ impl KcpEndpoint {
         }
     }
 
-    /// Whether a datagram for no link opens one; says why not.
-    fn admit(&self, segments: &[u8]) -> Result<u32, String> {
+    /// Whether a datagram for no link opens one, of which conversation and whose; says why not.
+    fn admit(&self, segments: &[u8]) -> Result<(u32, Option<u64>), String> {
         let Some(Ok(first)) = Segments::new(segments).next() else {
             return Err("it is no KCP".into());
         };
@@ -142,7 +155,12 @@ impl KcpEndpoint {
         if first.header.cmd != Cmd::Push || first.header.sn != 0 {
             return Err(String::new());
         }
-        Ok(conv)
+        let instance = frame::hello_instance(first.payload);
+        let occupied = self.session.up_since().is_some();
+        if occupied && instance.is_some_and(|instance| self.tenancy.is_superseded(instance)) {
+            return Err(SUPERSEDED.into());
+        }
+        Ok((conv, instance))
     }
 
     /// Remembers a refusal to tell; a flood tells once in a while. Leftovers of an old link are no news.
@@ -204,9 +222,9 @@ impl Endpoint for KcpEndpoint {
             return self.session.handle_datagram(now, id, segments, wire_bytes);
         }
         match self.admit(segments) {
-            Ok(conv) => {
-                self.accept(now, conv, route);
-                if let Some(id) = self.session.find(conv, route.socket, &route.remote) {
+            Ok(opened) => {
+                self.accept(now, opened, route);
+                if let Some(id) = self.session.find(opened.0, route.socket, &route.remote) {
                     self.session.handle_datagram(now, id, segments, wire_bytes);
                 }
             }

@@ -16,13 +16,15 @@ const MAGIC_AT: usize = 8;
 const MAGIC: [u8; 8] = *b"rtbnd\x01HI";
 /// Our tunnel-id, little endian, after the magic: conversations of neighbouring ids overlap, so they cannot tell.
 const TUNNEL_ID_AT: usize = MAGIC_AT + MAGIC.len();
+/// A number that a client draws when it starts, little endian; 0 says nothing.
+const INSTANCE_AT: usize = TUNNEL_ID_AT + 2;
 
 /// Who sent a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloOrigin {
     /// A stock ratbond.
     Stock,
-    /// One of ours. Anybody can claim that: it may choose an address, nothing else.
+    /// One of ours. Anybody can claim that, so little hangs on it: an address, and which of two clients a port serves.
     Ours,
 }
 
@@ -40,23 +42,33 @@ pub enum Frame {
     Ip(Packet),
 }
 
-/// Our HELLO.
+/// Our HELLO. `instance` tells the links of one running program from those of another.
 #[must_use]
-pub fn hello(tunnel_id: u16) -> [u8; HELLO_LEN] {
+pub fn hello(tunnel_id: u16, instance: u64) -> [u8; HELLO_LEN] {
     let mut bytes = [0; HELLO_LEN];
     bytes[MAGIC_AT..TUNNEL_ID_AT].copy_from_slice(&MAGIC);
-    bytes[TUNNEL_ID_AT..TUNNEL_ID_AT + 2].copy_from_slice(&tunnel_id.to_le_bytes());
+    bytes[TUNNEL_ID_AT..INSTANCE_AT].copy_from_slice(&tunnel_id.to_le_bytes());
+    bytes[INSTANCE_AT..INSTANCE_AT + 8].copy_from_slice(&instance.to_le_bytes());
     bytes
 }
 
 /// The tunnel-id in a message that is a HELLO of ours; `None` in any other, a stock HELLO for one.
 #[must_use]
 pub fn hello_tunnel_id(message: &[u8]) -> Option<u16> {
-    if message.len() != HELLO_LEN || message[..2] != [0, 0] || hello_origin(message) != HelloOrigin::Ours {
-        return None;
-    }
-    let id = u16::from_le_bytes([message[TUNNEL_ID_AT], message[TUNNEL_ID_AT + 1]]);
-    (id != 0).then_some(id)
+    let (_, rest) = our_hello(message)?.split_at(TUNNEL_ID_AT);
+    rest.first_chunk().map(|bytes| u16::from_le_bytes(*bytes)).filter(|&id| id != 0)
+}
+
+/// Which running program a HELLO of ours comes from; `None` as for [`hello_tunnel_id`].
+#[must_use]
+pub fn hello_instance(message: &[u8]) -> Option<u64> {
+    let (_, rest) = our_hello(message)?.split_at(INSTANCE_AT);
+    rest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).filter(|&instance| instance != 0)
+}
+
+fn our_hello(message: &[u8]) -> Option<&[u8; HELLO_LEN]> {
+    let bytes: &[u8; HELLO_LEN] = message.try_into().ok()?;
+    (bytes[..2] == [0, 0] && hello_origin(bytes) == HelloOrigin::Ours).then_some(bytes)
 }
 
 /// LINKDOWN for a conversation.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::crypt::{HEADER_LEN as CRYPT_LEN, NONCE_LEN};
-use super::frame::{self, Frame, FrameReader, HelloOrigin};
+use super::frame::{self, Frame, FrameReader, HELLO_LEN, HelloOrigin};
 use super::{Config, Crypt, InputSummary, Kcp, segment};
 use crate::event::{DownReason, Peer};
 use crate::link::{Link, LinkStats, Outgoing, Received};
@@ -20,7 +20,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct KcpLink {
     kcp: Kcp,
-    tunnel_id: u16,
+    hello: [u8; HELLO_LEN],
     crypt: Arc<Crypt>,
     nonces: ChaCha8Rng,
     reader: FrameReader,
@@ -36,18 +36,18 @@ pub struct KcpLink {
 }
 
 impl KcpLink {
-    /// A new conversation. `nonces` must differ from every other link's.
+    /// A new conversation, which says this HELLO. `nonces` must differ from every other link's.
     #[must_use]
     pub fn new(
         now: Time,
-        (tunnel_id, conv): (u16, u32),
+        (conv, hello): (u32, [u8; HELLO_LEN]),
         config: Config,
         crypt: Arc<Crypt>,
         nonces: ChaCha8Rng,
     ) -> Self {
         let mut link = Self {
             kcp: Kcp::new(conv, config, now),
-            tunnel_id,
+            hello,
             crypt,
             nonces,
             reader: FrameReader::new(),
@@ -130,7 +130,8 @@ impl Link for KcpLink {
     }
 
     fn send_hello(&mut self, _now: Time, pool: &mut PacketPool) {
-        self.send_control(&frame::hello(self.tunnel_id), pool);
+        let hello = self.hello;
+        self.send_control(&hello, pool);
     }
 
     fn farewell(&self, _now: Time, _reason: &DownReason) -> u32 {

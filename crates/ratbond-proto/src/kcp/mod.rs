@@ -12,6 +12,7 @@
 //! | `sender`, `flight`, `loss` | what was sent: its ring, which of it is lost |
 //! | `receiver`, `acks`, `probe` | what has arrived and what is owed for it; zero windows |
 //! | [`link`], [`endpoint`] | a link of a session, and an end of a tunnel, made of the above |
+//! | `tenancy` | which of two clients a server's port belongs to |
 //! | [`frame`] | what stock ratbond puts in KCP messages: HELLO, LINKDOWN, IP packets |
 
 mod acks;
@@ -32,6 +33,7 @@ pub mod segment;
 mod sender;
 mod serial;
 pub mod stats;
+mod tenancy;
 
 pub use crate::path::rate::RateSample;
 pub use config::Config;
