@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use ratbond_proto::bond::endpoint::{NamedClient, RateCaps};
 use ratbond_proto::bond::handshake::{Credentials, public_key};
 use ratbond_proto::endpoint::{Endpoint, SessionId};
+use ratbond_proto::link::WanId;
 use ratbond_proto::{DownReason, Event, Time};
 use ratbond_sim::star::{Star, client_address, credentials, named, packet, private_key};
 
@@ -139,6 +140,27 @@ fn clients_reach_each_other_only_while_both_may() {
         assert_eq!(star.passes(1, inner(2), [192, 168, 1, 9]), wanted);
     }
     assert_eq!(star.server.reports()[0].gate.other_client_drops, 3);
+}
+
+/// Links are numbered within their session, so two clients' links have the same numbers.
+#[test]
+fn a_client_that_says_a_link_is_down_takes_down_its_own_alone() {
+    let mut star = Star::up(2, 17);
+    for position in 0..2 {
+        star.connect(position, WanId(1));
+    }
+    star.run_for(ms(500));
+    let links =
+        |star: &Star| star.server.reports().iter().map(|report| report.links.len()).collect::<Vec<_>>();
+    assert_eq!(links(&star), [2, 2]);
+    star.disconnect(0, WanId(0));
+    star.run_for(ms(100));
+    assert_eq!(links(&star), [1, 2]);
+    let down: Vec<_> =
+        star.server_events.iter().filter(|it| matches!(it.event, Event::WanDown(..))).collect();
+    assert_eq!(down.iter().map(|event| event.session).collect::<Vec<_>>(), [SessionId(1)]);
+    assert!(star.passes(0, inner(1), INTERNET));
+    assert!(star.passes(1, inner(2), INTERNET));
 }
 
 #[test]

@@ -268,7 +268,7 @@ fn a_neighbouring_tunnel_id_is_refused_although_its_conversations_overlap() {
 fn a_second_client_takes_the_port_and_the_first_stays_out_until_it_is_gone() {
     let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link(), plain_link()], 25);
     pair.connect();
-    let mut second = pair::kcp(Role::Client, SchedulerKind::Consistent, 1, 26);
+    let mut second = kcp(Role::Client, SchedulerKind::Consistent, 1, 26);
     pair.meet(second.as_mut(), Duration::from_secs(6));
     let evicted = |event: &&(_, ratbond_proto::endpoint::EndpointEvent)| matches!(&event.1.event, Event::WanDown(_, DownReason::Local(why)) if why.contains("another client"));
     assert_eq!(pair.server.events.iter().filter(evicted).count(), 2, "{:?}", pair.server.events);
@@ -288,7 +288,7 @@ fn a_second_client_takes_the_port_and_the_first_stays_out_until_it_is_gone() {
 fn a_client_that_restarts_has_the_port_at_once() {
     let mut pair = Pair::kcp(SchedulerKind::Consistent, &[plain_link(), plain_link()], 27);
     pair.connect();
-    pair.restart_client(pair::kcp(Role::Client, SchedulerKind::Consistent, 1, 28));
+    pair.restart_client(kcp(Role::Client, SchedulerKind::Consistent, 1, 28));
     pair.run_for(Duration::from_secs(1));
     let links = pair.server.endpoint.reports().remove(0).links;
     assert!(links.len() == 2 && links.iter().all(|link| link.state == LinkState::Up), "{links:?}");

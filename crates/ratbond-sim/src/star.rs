@@ -21,13 +21,16 @@ use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Event, Time};
 
 const DELAY: Duration = Duration::from_millis(10);
-const SOCKET: SocketId = SocketId(0);
+const SERVER_SOCKET: SocketId = SocketId(0);
+/// The port of a client's first WAN, those of the others follow.
+const FIRST_PORT: u16 = 40_000;
 
 /// A datagram on its way: to the server, or to a client; with the client that it came from or goes to.
 struct Flight {
     arrival: Time,
     to_server: bool,
     client: usize,
+    wan: WanId,
     bytes: Vec<u8>,
 }
 
@@ -139,12 +142,23 @@ impl Star {
     /// A client process starts; returns its position.
     pub fn join(&mut self, credentials: Credentials) -> usize {
         let position = self.clients.len();
-        let mut client = BondClient::new(credentials, config(1_000 + position as u64));
-        client.connect(self.now, WanId(0), Route { socket: SOCKET, remote: server_address(), local: None });
+        let client = BondClient::new(credentials, config(1_000 + position as u64));
         self.clients.push(client);
         self.client_events.push(Vec::new());
-        self.flush();
+        self.connect(position, WanId(0));
         position
+    }
+
+    /// A client opens a link; its WANs have one address and a port each.
+    pub fn connect(&mut self, position: usize, wan: WanId) {
+        self.clients[position].connect(self.now, wan, route_of(wan));
+        self.flush();
+    }
+
+    /// A client's link leaves: its interface is down.
+    pub fn disconnect(&mut self, position: usize, wan: WanId) {
+        self.clients[position].remove_wan(self.now, wan, "interface down");
+        self.flush();
     }
 
     /// A client process says farewell and ends.
@@ -203,11 +217,12 @@ impl Star {
     fn step(&mut self) {
         while self.flights.front().is_some_and(|flight| flight.arrival <= self.now) {
             let Some(mut flight) = self.flights.pop_front() else { break };
-            let remote = if flight.to_server { client_address(flight.client) } else { server_address() };
-            let route = Route { socket: SOCKET, remote, local: None };
             if flight.to_server {
+                let remote = address_of(flight.client, flight.wan);
+                let route = Route { socket: SERVER_SOCKET, remote, local: None };
                 self.server.handle_datagram(self.now, route, &mut flight.bytes);
             } else {
+                let route = route_of(flight.wan);
                 self.clients[flight.client].handle_datagram(self.now, route, &mut flight.bytes);
             }
         }
@@ -228,8 +243,8 @@ impl Star {
         }
         let mut bytes = Vec::new();
         while let Some(route) = self.server.poll_transmit(self.now, &mut bytes) {
-            let client = client_at(route.remote);
-            self.send(false, client, std::mem::take(&mut bytes));
+            let (client, wan) = client_at(route.remote);
+            self.send(false, client, wan, std::mem::take(&mut bytes));
         }
         while let Some((session, packet)) = self.server.poll_delivery() {
             self.at_server.push((self.now, session, packet.as_slice().to_vec()));
@@ -240,8 +255,8 @@ impl Star {
 
     fn flush_client(&mut self, position: usize) {
         let mut bytes = Vec::new();
-        while self.clients[position].poll_transmit(self.now, &mut bytes).is_some() {
-            self.send(true, position, std::mem::take(&mut bytes));
+        while let Some(route) = self.clients[position].poll_transmit(self.now, &mut bytes) {
+            self.send(true, position, WanId(route.socket.0), std::mem::take(&mut bytes));
         }
         let client = &mut self.clients[position];
         while let Some((session, packet)) = client.poll_delivery() {
@@ -249,36 +264,45 @@ impl Star {
             client.recycle(session, packet);
         }
         while let Some(event) = client.poll_event() {
-            if matches!(event.event, Event::Reconnect(_)) {
-                let route = Route { socket: SOCKET, remote: server_address(), local: None };
-                client.connect(self.now, WanId(0), route);
+            if let Event::Reconnect(wan) = event.event {
+                client.connect(self.now, wan, route_of(wan));
             }
             self.client_events[position].push(event.event);
         }
     }
 
-    fn send(&mut self, to_server: bool, client: usize, bytes: Vec<u8>) {
+    fn send(&mut self, to_server: bool, client: usize, wan: WanId, bytes: Vec<u8>) {
         // Knuth's MMIX generator: good enough to lose datagrams by.
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         if (self.dice >> 11) as f64 / (1u64 << 53) as f64 >= self.loss {
-            self.flights.push_back(Flight { arrival: self.now + DELAY, to_server, client, bytes });
+            self.flights.push_back(Flight { arrival: self.now + DELAY, to_server, client, wan, bytes });
         }
     }
+}
+
+fn route_of(wan: WanId) -> Route {
+    Route { socket: SocketId(wan.0), remote: server_address(), local: None }
 }
 
 fn server_address() -> SocketAddr {
     ([203, 0, 113, 1], 12345).into()
 }
 
-/// Where the client at a position is.
+/// Where the first WAN of the client at a position is.
 #[must_use]
 pub fn client_address(position: usize) -> SocketAddr {
-    ([10, 1, position as u8, 2], 40_000).into()
+    address_of(position, WanId(0))
 }
 
-fn client_at(address: SocketAddr) -> usize {
+fn address_of(position: usize, wan: WanId) -> SocketAddr {
+    ([10, 1, position as u8, 2], FIRST_PORT + wan.0 as u16).into()
+}
+
+fn client_at(address: SocketAddr) -> (usize, WanId) {
     match address {
-        SocketAddr::V4(v4) => usize::from(v4.ip().octets()[2]),
+        SocketAddr::V4(v4) => {
+            (usize::from(v4.ip().octets()[2]), WanId(u32::from(address.port() - FIRST_PORT)))
+        }
         SocketAddr::V6(_) => unreachable!("clients have IPv4 addresses here"),
     }
 }
