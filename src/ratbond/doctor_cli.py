@@ -22,6 +22,12 @@ app = typer.Typer(
     help="Look for what keeps a tunnel from working.",
 )
 
+
+def mount(parent: typer.Typer) -> None:
+    """Puts the commands under ``ratbond``."""
+    parent.add_typer(app, name="doctor")
+
+
 _CLIENT = """Look at this machine and ask the server over each WAN link on its own, as a client with these flags would.
 
 Each line is ok, warn or fail; below it stands what to type. The exit status is 1 if anything failed.

@@ -55,6 +55,11 @@ Directory = Annotated[
 ]
 
 
+def mount(parent: typer.Typer) -> None:
+    """Puts the commands under ``ratbond``."""
+    parent.add_typer(app, name="setup")
+
+
 @app.command()
 def server(
     *,

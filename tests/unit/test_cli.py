@@ -67,6 +67,15 @@ def test_a_mistake_is_one_line_on_standard_error(
     assert all(word in err for word in words), err
 
 
+@pytest.mark.parametrize("command", [*cli._LAZY_COMMANDS, "client", "server", "status", "keygen"])
+def test_each_command_has_help_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: ratbond {command} ")
+
+
 def test_help_begins_with_the_two_ends_and_says_each_command_in_a_whole_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
