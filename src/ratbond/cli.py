@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LAZY_COMMANDS: Final[Mapping[str, str]] = {
     "config": "ratbond.config_cli",
     "doctor": "ratbond.doctor_cli",
+    "plan": "ratbond.plan_cli",
     "service": "ratbond.service_cli",
     "lab": "ratbond.lab.cli",
     "setup": "ratbond.setup_cli",

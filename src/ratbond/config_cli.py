@@ -6,17 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
 
 from ratbond import flags
-from ratbond.config import ClientConfig, Role, ServerConfig, TunnelConfig, load, process_environment
+from ratbond.config import ClientConfig, Role, ServerConfig, TunnelConfig
 from ratbond.config.complaints import complaints, in_the_files_words
 from ratbond.config.file import ConfigFile, default_path, read
 from ratbond.config.show import shown
-from ratbond.config.sources import Loaded, lay_over
+from ratbond.config.sources import lay_over
 from ratbond.errors import RatbondError, UsageError
 
 app = typer.Typer(
@@ -40,7 +40,6 @@ MODELS: Final[dict[Role, type[ClientConfig | ServerConfig]]] = {
     Role.CLIENT: ClientConfig,
     Role.SERVER: ServerConfig,
 }
-ConfigT = TypeVar("ConfigT", bound=TunnelConfig)
 
 RoleOption = Annotated[
     Role | None,
@@ -90,18 +89,9 @@ def schema_of(role: Role) -> str:
     return json.dumps(made, indent=2) + "\n"
 
 
-def read_flags(model: type[ConfigT], given: dict[str, Any]) -> Loaded[ConfigT]:
-    """The configuration that these flags lead to. Raises UsageError."""
-    named = given.pop("config")
-    return load(model, given, process_environment(), named)
-
-
 def _show(role: Role) -> None:
     def run(_: typer.Context, given: dict[str, Any]) -> None:
-        from ratbond.engine import keep_memory_private
-
-        keep_memory_private()
-        typer.echo(shown(read_flags(MODELS[role], given)), nl=False)
+        typer.echo(shown(flags.read(MODELS[role], given)), nl=False)
 
     about = f"What `ratbond {role.value}` would run with. Takes its flags."
     show_app.command(role.value)(flags.command(MODELS[role], run, about))

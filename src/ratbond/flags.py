@@ -6,14 +6,16 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic.fields import FieldInfo
 
-from ratbond.config import Setting, TunnelConfig
+from ratbond.config import Loaded, Setting, TunnelConfig, load, process_environment
+from ratbond.errors import RatbondError
 
 Run = Callable[[typer.Context, dict[str, Any]], None]
+ConfigT = TypeVar("ConfigT", bound=TunnelConfig)
 
 
 def command(model: type[TunnelConfig], run: Run, about: str) -> Callable[..., None]:
@@ -26,6 +28,33 @@ def command(model: type[TunnelConfig], run: Run, about: str) -> Callable[..., No
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     called.__signature__ = inspect.Signature([context, *_parameters(model)])  # type: ignore[attr-defined]
     return called
+
+
+def with_json(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command with ``--json``, which comes as ``as_json``."""
+    signature = inspect.signature(command)
+    wanted = inspect.Parameter(
+        "as_json",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option("--json", help="Print JSON.")],
+    )
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), wanted]
+    )
+    return command
+
+
+def read(model: type[ConfigT], given: dict[str, Any]) -> Loaded[ConfigT]:
+    """The configuration that these flags lead to, read by a process that keeps its memory private. Raises RatbondError."""
+    from ratbond.engine import EngineError, keep_memory_private
+
+    try:
+        keep_memory_private()
+    except EngineError as error:
+        raise RatbondError(str(error)) from None
+    named = given.pop("config")
+    return load(model, given, process_environment(), named)
 
 
 def flag_of(name: str) -> str:

@@ -123,6 +123,11 @@ class ServerConfig(TunnelConfig):
     )
 
     @property
+    def end_name(self) -> str:
+        """What tells this end from others on the machine: its port, where it has many tunnels."""
+        return f"server-port-{self.listen_addr.port}" if self.clients_file else super().end_name
+
+    @property
     def has_key_pair(self) -> bool:
         """Whether each client has a key of its own."""
         return self.clients_file is not None

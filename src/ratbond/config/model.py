@@ -207,6 +207,11 @@ class TunnelConfig(BaseModel):
         return False
 
     @property
+    def end_name(self) -> str:
+        """What tells this end from others on the machine."""
+        return f"{self.role.value}-{self.tunnel_id}"
+
+    @property
     def link_protocol(self) -> Literal["kcp", "bond"]:
         """What the links speak."""
         return "bond" if self.sealed else "kcp"

@@ -16,10 +16,10 @@ from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
+from ratbond.daemon.ways import link_policy, uplink_over
 from ratbond.engine import EngineApi, Event, TunApi
 from ratbond.links.choice import LinkPolicy, choose_links, why_not, why_not_yet
 from ratbond.links.model import Snapshot, WanLink
-from ratbond.links.netlink import gateway_towards
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface
@@ -157,26 +157,20 @@ class Client(Generic[TunT]):
         self._say_what_is_missing()
 
     def _policy(self) -> LinkPolicy:
-        config = self._config
-        return LinkPolicy(
-            families=tuple(self._remotes) or (Family.V4,),
-            named=config.named_wans,
-            left_out=frozenset(config.no_wan),
-            own_devices=frozenset({self._tunnel.device}),
+        return link_policy(
+            self._config,
+            self._remotes,
+            device=self._tunnel.device,
             tunnel_networks=self._tunnel.own_networks,
             keep_sources=self._uplinks.sources(),
         )
 
     async def _uplink_of(self, link: WanLink) -> Uplink:
-        """The link with its gateway, where the kernel would not find the way over it by itself.
-
-        What was found out holds as long as the link: once the way is there, the kernel finds it, by our own doing.
-        """
-        server = ip_address(self._remotes[link.family][0])
+        """The way over a link holds as long as the link: once it is there, the kernel finds it, by our own doing."""
+        remote = self._remotes[link.family]
         known = self._ways.get(link.index)
-        if known is None or (known.source, known.server) != (link.source, server):
-            found = await gateway_towards(server, link.source, link.index) if link.gateway else None
-            known = Uplink(link.device, link.source, server, link.gateway if found != link.gateway else None)
+        if known is None or (known.source, known.server) != (link.source, ip_address(remote[0])):
+            known = await uplink_over(link, remote)
             self._ways[link.index] = known
         return known
 

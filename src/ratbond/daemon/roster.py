@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratbond.clients import file
 from ratbond.clients.model import ClientEntry, Clients
 from ratbond.config import ServerConfig
+from ratbond.models import IPInterface
 from ratbond.status.model import ClientStatus
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class Roster:
 def tunnel_config(server: ServerConfig, client: ClientEntry) -> ServerConfig:
     """The server's configuration as far as one client's tunnel goes."""
     return server.model_copy(update={"tunnel_id": client.tunnel_id})
+
+
+def addresses_of(client: ClientEntry) -> tuple[IPInterface, ...]:
+    """The server's addresses in a client's tunnel: the first hosts."""
+    inside = [network for network in (client.ip, client.ip6) if network]
+    return tuple(ip_interface(f"{network[1]}/{network.prefixlen}") for network in inside)
 
 
 def _for_engine(entry: ClientEntry) -> NamedClient:

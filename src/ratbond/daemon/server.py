@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_interface
 from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
@@ -13,7 +12,7 @@ from ratbond.config import ServerConfig
 from ratbond.daemon.notify import ServiceManager
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
-from ratbond.daemon.roster import Roster, tunnel_config
+from ratbond.daemon.roster import Roster, addresses_of, tunnel_config
 from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.engine import EngineApi, Event, TunApi
@@ -21,7 +20,7 @@ from ratbond.errors import RatbondError
 from ratbond.links.model import Snapshot
 from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
-from ratbond.models import IPInterface, IPNetwork
+from ratbond.models import IPNetwork
 from ratbond.netcfg.apply import Network
 
 log = get_logger(__name__)
@@ -122,7 +121,7 @@ class Server(Generic[TunT]):
         """Lets go of the tunnels of those who have left or are called otherwise now."""
         for session, tunnel in list(self._tunnels.items()):
             entry = now.get(session)
-            if entry is None or entry.revoked or _addresses(entry) != _addresses(before[session]):
+            if entry is None or entry.revoked or addresses_of(entry) != addresses_of(before[session]):
                 del self._tunnels[session]
                 tunnel.leave()
                 self._network.device_gone(tunnel.device)
@@ -169,7 +168,7 @@ class Server(Generic[TunT]):
             raise RatbondError(f"no client has tunnel-id {session} any more")
         config = tunnel_config(self._config, entry)
         tunnel = Tunnel(config, self._engine, self._network, self._make_tun)
-        tunnel.assign(_addresses(entry))
+        tunnel.assign(addresses_of(entry))
         tunnel.route(entry.lan)
         return tunnel
 
@@ -178,7 +177,7 @@ class Server(Generic[TunT]):
             refuse_overlap(self._config, snapshot)
             return
         for entry in self._roster.clients.values():
-            inside: tuple[IPNetwork, ...] = tuple(address.network for address in _addresses(entry))
+            inside: tuple[IPNetwork, ...] = tuple(address.network for address in addresses_of(entry))
             taken = overlap(inside, f"tun{entry.tunnel_id}", snapshot)
             if taken:
                 raise RatbondError(
@@ -189,9 +188,3 @@ class Server(Generic[TunT]):
         if self._roster is None:
             return {"tunnel_id": self._config.tunnel_id}
         return {"clients": sum(not entry.revoked for entry in self._roster.clients.values())}
-
-
-def _addresses(entry: ClientEntry) -> tuple[IPInterface, ...]:
-    """The server's addresses in a client's tunnel: the first hosts."""
-    inside = [network for network in (entry.ip, entry.ip6) if network]
-    return tuple(ip_interface(f"{network[1]}/{network.prefixlen}") for network in inside)

@@ -17,7 +17,7 @@ from ratbond.engine import Engine, EngineError, Tun
 from ratbond.errors import RatbondError
 from ratbond.logs import get_logger
 from ratbond.netcfg.apply import Network
-from ratbond.netcfg.journal import Journal, owner_of, state_directory
+from ratbond.netcfg.journal import Journal, state_directory
 from ratbond.netcfg.leftovers import sweep
 from ratbond.secret import link_key
 
@@ -35,7 +35,7 @@ async def _run(config: ClientConfig | ServerConfig, reloader: Reloader[Any]) -> 
     if config.nat and shutil.which("nft") is None:
         raise RatbondError("--nat needs nft, which is not installed (Debian: apt-get install nftables)")
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
-    network = Network(Journal(state_directory(), _owner(config)))
+    network = Network(Journal(state_directory(), config.end_name))
     _sweep_leftovers()
     try:
         engine = make_engine(config, roster)
@@ -66,12 +66,6 @@ def _sweep_leftovers() -> None:
         log.debug("could not look for old notes", why=error.strerror)
     else:
         log.debug("swept away the notes of namespaces that are gone", directories=swept)
-
-
-def _owner(config: ClientConfig | ServerConfig) -> str:
-    if isinstance(config, ServerConfig) and config.clients_file:
-        return owner_of(config.role.value, None, config.listen_addr.port)
-    return owner_of(config.role.value, config.tunnel_id, 0)
 
 
 def make_engine(config: TunnelConfig, roster: Roster | None = None) -> Engine:

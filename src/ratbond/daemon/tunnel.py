@@ -115,33 +115,51 @@ class Tunnel(Generic[TunT]):
             self._tun.close()
             self._tun = None
 
-    def _addresses(self) -> tuple[IPInterface, ...]:
-        config = self._config
-        return self._assigned or tunnel_addresses(
-            config.tunnel_ip, config.network6, first=takes_first_host(config, self._peer)
-        )
-
     def _wanted(self, uplinks: tuple[Uplink, ...]) -> Wanted:
-        config = self._config
         met = self._session is not None
-        return Wanted(
-            tunnel_id=config.tunnel_id,
-            tun=self.device,
-            mtu=config.tun_mtu,
-            addresses=self._addresses() if met else (),
+        return wanted(
+            self._config,
+            self.device,
+            uplinks,
+            addresses=(self._assigned or configured_addresses(self._config, self._peer)) if met else (),
             networks=self._networks if met else (),
-            through=through_tunnel(config) if self._up else (),
-            uplinks=uplinks,
-            families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
-            translation=self._translation(),
+            up=self._up,
         )
 
-    def _translation(self) -> Translation | None:
-        if not self._config.nat:
-            return None
-        role = self._config.role
-        owner = f"{role.value}-{self._config.tunnel_id}"
-        return Translation(owner, self.device, towards_tunnel=role is Role.CLIENT)
+
+def wanted(
+    config: TunnelConfig,
+    device: str,
+    uplinks: tuple[Uplink, ...] = (),
+    *,
+    addresses: tuple[IPInterface, ...] = (),
+    networks: tuple[IPNetwork, ...] = (),
+    up: bool = False,
+) -> Wanted:
+    """What a tunnel wants of the system: with addresses once a peer has been met, with routes while the bond is up."""
+    return Wanted(
+        tunnel_id=config.tunnel_id,
+        tun=device,
+        mtu=config.tun_mtu,
+        addresses=addresses,
+        networks=networks,
+        through=through_tunnel(config) if up else (),
+        uplinks=uplinks,
+        families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
+        translation=_translation(config, device),
+    )
+
+
+def configured_addresses(config: TunnelConfig, peer: str) -> tuple[IPInterface, ...]:
+    """This end's addresses where no server assigns them."""
+    return tunnel_addresses(config.tunnel_ip, config.network6, first=takes_first_host(config, peer))
+
+
+def _translation(config: TunnelConfig, device: str) -> Translation | None:
+    if not config.nat:
+        return None
+    owner = f"{config.role.value}-{config.tunnel_id}"
+    return Translation(owner, device, towards_tunnel=config.role is Role.CLIENT)
 
 
 def overlap(networks: tuple[IPNetwork, ...], device: str, snapshot: Snapshot) -> str:

@@ -6,22 +6,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 
 from ratbond.clients import file as clients_file
 from ratbond.config import ClientConfig, ServerConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
 from ratbond.daemon.tunnel import overlap
+from ratbond.daemon.ways import link_policy, uplink_over
 from ratbond.doctor import ask, checks, look, uplink_checks
 from ratbond.doctor.model import Answers, Finding, Listening, Machine, Name, Uplinks
 from ratbond.errors import RatbondError
-from ratbond.links.choice import LinkPolicy, choose_links, why_not_yet
+from ratbond.links.choice import choose_links, why_not_yet
 from ratbond.links.model import Snapshot, WanLink
-from ratbond.links.netlink import gateway_towards, read_snapshot
+from ratbond.links.netlink import read_snapshot
 from ratbond.models import Family
 from ratbond.netcfg.apply import Network
-from ratbond.netcfg.journal import Journal, owner_of, state_directory
-from ratbond.netcfg.plan import Uplink, Wanted, plan
+from ratbond.netcfg.journal import Journal, state_directory
+from ratbond.netcfg.plan import Wanted, plan
 from ratbond.status.client import fetch
 
 
@@ -39,7 +39,7 @@ async def examine(config: ClientConfig | ServerConfig) -> list[Finding]:
 
 async def _machine(config: ClientConfig | ServerConfig, snapshot: Snapshot) -> Machine:
     ends = look.ends()
-    running = ends.get(_owner(config), False)
+    running = ends.get(config.end_name, False)
     many = isinstance(config, ServerConfig) and config.clients_file is not None
     device = "" if many else config.device
     taken = bool(device) and not running and snapshot.device_named(device) is not None
@@ -49,12 +49,6 @@ async def _machine(config: ClientConfig | ServerConfig, snapshot: Snapshot) -> M
         firewall=await look.firewall(), device=device, taken_networks=_taken(config, snapshot),
         leftovers=await look.leftovers(ends), files=look.secret_files(config),
     )  # fmt: skip
-
-
-def _owner(config: ClientConfig | ServerConfig) -> str:
-    if isinstance(config, ServerConfig) and config.clients_file:
-        return owner_of(config.role.value, None, config.listen_addr.port)
-    return owner_of(config.role.value, config.tunnel_id, 0)
 
 
 def _taken(config: ClientConfig | ServerConfig, snapshot: Snapshot) -> tuple[str, ...]:
@@ -73,16 +67,15 @@ def _taken(config: ClientConfig | ServerConfig, snapshot: Snapshot) -> tuple[str
 
 async def _uplinks(config: ClientConfig, snapshot: Snapshot, machine: Machine) -> Uplinks:
     name, remotes = await _name(config)
-    policy = LinkPolicy(
-        families=tuple(remotes) or (Family.V4,), named=config.wan, left_out=frozenset(config.no_wan),
-        own_devices=frozenset({config.device}), tunnel_networks=(config.tunnel_ip, config.network6),
-    )  # fmt: skip
+    policy = link_policy(
+        config, remotes, device=config.device, tunnel_networks=(config.tunnel_ip, config.network6)
+    )
     links = choose_links(snapshot, policy)
     present = {link.device for link in links}
     answers, not_asked = await _answers(config, links, remotes, machine)
     return Uplinks(
         name, look.wans(links),
-        tuple((s.device, why_not_yet(snapshot, policy, s)) for s in config.wan if s.device not in present),
+        tuple((s.device, why_not_yet(snapshot, policy, s)) for s in config.named_wans if s.device not in present),
         look.routeless(snapshot, policy.families, links, config.device), answers, not_asked,
     )  # fmt: skip
 
@@ -145,20 +138,14 @@ async def _ways(
     if running:
         yield
         return
-    network = Network(Journal(state_directory(), owner_of("doctor", config.tunnel_id, 0)))
+    network = Network(Journal(state_directory(), f"doctor-{config.tunnel_id}"))
     try:
         await network.recover()
-        ways = tuple([await _way(link, remotes[link.family]) for link in links])
+        ways = tuple([await uplink_over(link, remotes[link.family]) for link in links])
         await network.reconcile(plan(Wanted(config.tunnel_id, config.device, config.tun_mtu, uplinks=ways)))
         yield
     finally:
         await network.undo()
-
-
-async def _way(link: WanLink, remote: Remote) -> Uplink:
-    server = ip_address(remote[0])
-    found = await gateway_towards(server, link.source, link.index) if link.gateway else None
-    return Uplink(link.device, link.source, server, link.gateway if found != link.gateway else None)
 
 
 def _listening(config: ServerConfig, snapshot: Snapshot, *, running: bool) -> Listening:

@@ -158,11 +158,6 @@ def _is_held(lock_file: Path) -> bool:
     return False
 
 
-def owner_of(role: str, tunnel_id: int | None, port: int) -> str:
-    """An end's name among the journals: by its tunnel-id, or by its port where it has many."""
-    return f"{role}-port-{port}" if tunnel_id is None else f"{role}-{tunnel_id}"
-
-
 def _running_already(owner: str) -> str:
     role, _, number = owner.partition("-")
     if number.startswith("port-"):

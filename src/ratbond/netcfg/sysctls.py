@@ -8,9 +8,22 @@ from typing import Final
 from ratbond.models import Family
 from ratbond.netcfg import kernel
 from ratbond.netcfg.journal import Journal, SysctlEntry
+from ratbond.netcfg.plan import Forwarding, LooseReversePath
 
 _LOOSE: Final = "2"
 _ALSO_AS_ROUTER: Final = "2"
+_ON: Final = "1"
+
+
+def due(step: LooseReversePath | Forwarding) -> dict[str, str]:
+    """What the step must set on this machine now, in its order: keys below /proc/sys/net with their values."""
+    if isinstance(step, LooseReversePath):
+        strict = kernel.reverse_path_is_strict(step.device)
+        return {kernel.reverse_path_key(step.device): _LOOSE} if strict else {}
+    routers = kernel.listening_to_routers() if step.family is Family.V6 else []
+    key = kernel.forwarding_key(step.family)
+    changes = dict.fromkeys(routers, _ALSO_AS_ROUTER)
+    return changes | ({key: _ON} if kernel.read_sysctl(key) == "0" else {})
 
 
 class Sysctls:
@@ -21,22 +34,11 @@ class Sysctls:
 
     def loosen_reverse_path(self, device: str) -> None:
         """Sets rp_filter to loose where it is strict."""
-        key = kernel.reverse_path_key(device)
-        with self._journal.sysctls() as ledger:
-            if key in ledger or kernel.reverse_path_is_strict(device):
-                entry = self._join(ledger, key, _LOOSE)
-                if kernel.reverse_path_is_strict(device):
-                    self._set(entry, key)
+        self._change(LooseReversePath(device), kernel.reverse_path_key(device), _LOOSE)
 
     def forward(self, family: Family) -> None:
         """Makes this host a router that still hears the routers it has learnt its own way from."""
-        with self._journal.sysctls() as ledger:
-            if family is Family.V6:
-                for key in kernel.listening_to_routers():
-                    self._set(self._join(ledger, key, _ALSO_AS_ROUTER), key)
-            key = kernel.forwarding_key(family)
-            if key in ledger or kernel.read_sysctl(key) == "0":
-                self._set(self._join(ledger, key, "1"), key)
+        self._change(Forwarding(family), kernel.forwarding_key(family), _ON)
 
     def stop_forwarding(self, family: Family) -> None:
         """Lets go of it."""
@@ -56,6 +58,14 @@ class Sysctls:
         """Lets go of all, those first that were changed last. Returns how many were restored."""
         with self._journal.sysctls() as ledger:
             return sum(self._release(ledger, key) for key in reversed(list(ledger)))
+
+    def _change(self, step: LooseReversePath | Forwarding, key: str, value: str) -> None:
+        """Sets what the step must change, and takes part in its own key where another tunnel has set that before."""
+        with self._journal.sysctls() as ledger:
+            if key in ledger:
+                self._join(ledger, key, value)
+            for changed, wanted in due(step).items():
+                self._set(self._join(ledger, changed, wanted), changed)
 
     def _join(self, ledger: dict[str, SysctlEntry], key: str, wanted: str) -> SysctlEntry:
         entry = ledger.setdefault(key, {"before": kernel.read_sysctl(key), "wanted": wanted, "users": []})
