@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of what is random is tried (tests/net/test_killed.py)."""
+    parser.addoption("--moments", type=int, default=6, help="at how many random moments an end is killed")
+    parser.addoption("--seed", type=int, default=1, help="which moments those are")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return

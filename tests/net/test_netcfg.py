@@ -177,6 +177,30 @@ def test_after_a_crash_the_next_start_undoes_what_was_left(tun: Shell, tmp_path:
     assert state_of_system(tun) == before
 
 
+def test_who_is_told_to_end_while_it_undoes_what_was_left_undoes_it_all(tun: Shell, tmp_path: Path) -> None:
+    before = state_of_system(tun)
+
+    async def crash(network: Network) -> None:
+        await network.reconcile(plan(UP))
+        await die(network)
+
+    with_network(tmp_path / "state", crash)
+    tun("ip link delete tun660; ip tuntap add tun660 mode tun")
+
+    async def interrupted() -> None:
+        network = Network(Journal(tmp_path / "state", "client-660"))
+        recovery = asyncio.create_task(network.recover())
+        await asyncio.sleep(0)
+        recovery.cancel()
+        await asyncio.wait([recovery])
+        assert state_of_system(tun) != before
+        await network.undo()
+
+    asyncio.run(interrupted())
+    assert state_of_system(tun) == before
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_crash_before_a_step_was_done_harms_nothing(tun: Shell, tmp_path: Path) -> None:
     before = state_of_system(tun)
 

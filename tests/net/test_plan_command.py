@@ -15,22 +15,13 @@ import pytest
 from ratbond.lab import Host
 from tests.net.bond import PORT, RATBOND, Bond, until
 from tests.net.conftest import as_documented
+from tests.net.kernel_state import state
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
 
 
 def foresee(host: Host, *arguments: str) -> str:
     return host.run(*RATBOND, "plan", *arguments).stdout
-
-
-def state(host: Host) -> str:
-    """All that a plan names; without the numbers that the kernel counts up, and what it finds out by itself."""
-    return host.run(
-        "sh", "-c",
-        "ip rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all | grep -Ev 'fe80|multicast';"
-        "ip -br address | sed -E 's/ fe80[^ ]*//; s/(UNKNOWN|DOWN) +/? /'; ip -br link show type tun | cut -d' ' -f1;"
-        "nft list ruleset; sysctl -a 2>/dev/null | grep -E '[.]rp_filter|[.]ip_forward |all.forwarding|[.]accept_ra '",
-    ).stdout.replace(" linkdown", "")  # fmt: skip
 
 
 def typed(host: Host, script: str) -> None:

@@ -45,17 +45,24 @@ class Network:
         return self._applied
 
     async def recover(self) -> int:
-        """Undoes what a former run, ended by force, left behind; returns how many things that were."""
-        left = self._journal.read()
-        restored = 0
-        try:
-            for step in reversed(left):
-                await self._undo(step)
-            restored = self._sysctls.release_all()
-        except OSError as error:
-            log.warning("could not undo all that a former run left behind", why=error.strerror)
-        self._journal.write([])
-        return len(left) + restored
+        """Undoes what a former run, ended by force, left behind; returns how many things that were.
+
+        It is done to its end even when the caller is cancelled meanwhile: :meth:`undo` waits for it, and only then forgets the notes.
+        """
+        return await asyncio.shield(self._recover())
+
+    async def _recover(self) -> int:
+        async with self._busy:
+            left = self._journal.read()
+            restored = 0
+            try:
+                for step in reversed(left):
+                    await self._undo(step)
+                restored = self._sysctls.release_all()
+            except OSError as error:
+                log.warning("could not undo all that a former run left behind", why=error.strerror)
+            self._journal.write([])
+            return len(left) + restored
 
     def device_gone(self, device: str) -> None:
         """A device of ours has ceased to exist: with it went its addresses and routes, and another may come by its name."""
