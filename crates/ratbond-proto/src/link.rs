@@ -124,6 +124,8 @@ pub struct Outlook {
     pub rate_bytes_per_s: u64,
     /// Fraction lost, 0 to 1.
     pub loss: f64,
+    /// Whether it is known to lose packets while it has room, or nothing is known of that yet.
+    pub may_lose: bool,
 }
 
 impl Outlook {

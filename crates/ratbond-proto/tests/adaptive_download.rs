@@ -35,6 +35,21 @@ fn six_downloads_fill_two_equal_links() {
     assert_used(&equal(), 6, (8, 3), 0.98, 20);
 }
 
+/// Repairs alone would make HyStart leave its slow start in the first second, at 6 to 12 Mbit/s, and a ping wait for them.
+#[test]
+fn one_download_grows_fast_on_lossy_links_and_a_ping_beside_it_meets_no_repair() {
+    assert_used(&lossy_both(), 1, (6, 1), 0.40, 25);
+}
+
+#[test]
+fn a_download_over_clean_links_is_hardly_sent_twice() {
+    let mut pair = connected(SchedulerKind::Adaptive, &equal(), 3);
+    let outcome = run(&mut pair, 1, 8, |_, _| {});
+    let stats = pair.server.endpoint.reports().remove(0).stats;
+    let delivered = outcome.seconds.iter().sum::<f64>() / 8.0;
+    assert!(stats.doubled_bytes < 600_000 && delivered > 80e6, "{} of {delivered}", stats.doubled_bytes);
+}
+
 /// For people who change the model: `cargo test --test adaptive_download figures -- --ignored --nocapture`, with
 /// `ONLY=dsl_lte,four`, `SECONDS=30` and `SEED=2` in the environment.
 #[test]

@@ -13,11 +13,19 @@ const MEMORY_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 /// A handful of datagrams says nothing yet.
 const MIN_BYTES: f64 = 64.0 * 1024.0;
 
+/// Of so many bytes it is remembered for good what became of them; after the first of them something is known.
+const EVER_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+const KNOWN_BYTES: f64 = 256.0 * 1024.0;
+const HARDLY_ANY: f64 = 0.003;
+
 /// Fraction of the bytes lost while the round trip was near its minimum, smoothed.
 #[derive(Debug, Default)]
 pub(super) struct LossMeter {
     acked: f64,
     lost: f64,
+    /// The same, that no idle time fades.
+    ever_acked: f64,
+    ever_lost: f64,
     queue_shows: bool,
     last: Time,
 }
@@ -35,7 +43,16 @@ impl LossMeter {
         if !self.queue_shows {
             self.acked += sample.acked_bytes as f64;
             self.lost += sample.lost_bytes as f64;
+            let kept = EVER_BYTES / (self.ever_acked + self.ever_lost).max(EVER_BYTES);
+            self.ever_acked = self.ever_acked * kept + sample.acked_bytes as f64;
+            self.ever_lost = self.ever_lost * kept + sample.lost_bytes as f64;
         }
+    }
+
+    /// Whether it loses more than one packet in some hundreds, or nobody knows.
+    pub fn may_lose(&self) -> bool {
+        let total = self.ever_acked + self.ever_lost;
+        total < KNOWN_BYTES || self.ever_lost / total > HARDLY_ANY
     }
 
     pub fn fraction(&self) -> f64 {

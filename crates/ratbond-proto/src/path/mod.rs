@@ -111,6 +111,7 @@ impl PathModel {
             new_round,
             round_rtt: self.round.last_rtt(),
             in_flight_bytes: sample.in_flight_bytes,
+            round_in_flight_bytes: self.round.last_in_flight_bytes(),
             bdp_bytes: self.bdp_bytes(),
         };
         self.phase = self.phase.next(&facts);
@@ -206,6 +207,12 @@ impl PathModel {
     #[must_use]
     pub fn loss(&self) -> f64 {
         self.loss.fraction()
+    }
+
+    /// Whether what is sent may get lost although the path is not full; also as long as nothing is known.
+    #[must_use]
+    pub fn may_lose(&self) -> bool {
+        self.loss.may_lose()
     }
 
     fn bdp_bytes(&self) -> u64 {

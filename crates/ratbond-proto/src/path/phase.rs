@@ -2,7 +2,7 @@
 //!
 //! | phase | pace | window | ends |
 //! |---|---|---|---|
-//! | start-up | x 2.77 | x 2 | with a backlog: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
+//! | start-up | x 2.77 | x 2 | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
 //! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
 //! | probe | x 1.25, more each time it found more | x 1.6 or more | after a round trip |
 //! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
@@ -53,6 +53,8 @@ pub(super) struct Facts {
     /// The least round trip of the last full round.
     pub round_rtt: Option<Duration>,
     pub in_flight_bytes: u64,
+    /// The most of the last full round.
+    pub round_in_flight_bytes: u64,
     pub bdp_bytes: u64,
 }
 
@@ -62,9 +64,8 @@ impl Facts {
         self.round_rtt.is_some_and(|rtt| rtt > queued_rtt(self.usual_rtt))
     }
 
-    fn is_overfull(&self) -> bool {
-        self.in_flight_bytes > INITIAL_WINDOW_BYTES
-            && self.in_flight_bytes > self.bdp_bytes + self.bdp_bytes / 4
+    fn is_overfull(&self, in_flight_bytes: u64) -> bool {
+        in_flight_bytes > INITIAL_WINDOW_BYTES && in_flight_bytes > self.bdp_bytes + self.bdp_bytes / 4
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
@@ -126,11 +127,11 @@ impl Phase {
             return Self::Startup { best_rate, rounds_without_growth };
         }
         // More under way than the path holds, and a queue: it is full, whoever limited what was sent.
-        if facts.queue_stands() && (!facts.app_limited || facts.is_overfull()) {
+        if facts.queue_stands() && (!facts.app_limited || facts.is_overfull(facts.in_flight_bytes)) {
             return Self::Drain { until: facts.after_rounds(4) };
         }
-        // Without a backlog a rate does not say how much the path could carry.
-        if facts.app_limited {
+        // Without a backlog a rate does not say how much the path could carry, unless a burst filled it.
+        if facts.app_limited && !facts.is_overfull(facts.round_in_flight_bytes) {
             return Self::Startup { best_rate, rounds_without_growth };
         }
         if facts.rate as f64 >= best_rate as f64 * GROWTH {
@@ -151,11 +152,17 @@ pub(super) struct Round {
     ends_at_delivered: u64,
     least_rtt: Option<Duration>,
     last_rtt: Option<Duration>,
+    most_in_flight_bytes: u64,
+    last_in_flight_bytes: u64,
 }
 
 impl Round {
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    pub fn last_in_flight_bytes(&self) -> u64 {
+        self.last_in_flight_bytes
     }
 
     pub fn last_rtt(&self) -> Option<Duration> {
@@ -167,6 +174,8 @@ impl Round {
         if let Some(rtt) = sample.rtt {
             self.least_rtt = Some(self.least_rtt.map_or(rtt, |least| least.min(rtt)));
         }
+        let in_flight_bytes = sample.in_flight_bytes + sample.acked_bytes + sample.lost_bytes;
+        self.most_in_flight_bytes = self.most_in_flight_bytes.max(in_flight_bytes);
         let Some(rate) = sample.rate.filter(|rate| rate.prior_delivered_bytes >= self.ends_at_delivered)
         else {
             return false;
@@ -174,6 +183,7 @@ impl Round {
         self.count += 1;
         self.ends_at_delivered = rate.total_delivered_bytes;
         self.last_rtt = self.least_rtt.take();
+        self.last_in_flight_bytes = std::mem::take(&mut self.most_in_flight_bytes);
         true
     }
 }

@@ -77,6 +77,23 @@ impl Adaptive {
         elsewhere <= backlog_bytes as u64
     }
 
+    /// Whether the link at `position` may lose what it is given.
+    #[must_use]
+    pub fn may_lose(&self, position: usize) -> bool {
+        self.outlooks[position].may_lose
+    }
+
+    /// Whether the link at `position` delivers a copy clearly before a repair of what the link `key` was given: that takes
+    /// more than a round trip there, and half of one is worth a copy.
+    #[must_use]
+    pub fn takes_copies_of(&self, position: usize, key: u32) -> bool {
+        let Some(first) = self.usable().find(|&at| self.outlooks[at].key == key && at != position) else {
+            return false;
+        };
+        let later_us = self.arrivals_us[position] - self.arrivals_us[first];
+        self.is_usable(position) && later_us < i64::from(self.outlooks[first].min_rtt_us) / 2
+    }
+
     /// Whether sparse flows go over the link at `position`.
     #[must_use]
     pub fn takes_sparse(&self, position: usize) -> bool {
@@ -104,6 +121,12 @@ impl Adaptive {
     #[must_use]
     pub fn rate_bytes_per_s(&self) -> u64 {
         self.usable().map(|at| self.outlooks[at].rate_bytes_per_s).sum()
+    }
+
+    /// Whether the link at `position` may carry anything.
+    #[must_use]
+    pub fn is_usable(&self, position: usize) -> bool {
+        self.outlooks.get(position).is_some_and(|link| link.usable)
     }
 
     fn usable(&self) -> impl Iterator<Item = usize> {
@@ -160,6 +183,7 @@ mod tests {
             wait_us: 0,
             rate_bytes_per_s: mbps * 125_000,
             loss: 0.0,
+            may_lose: false,
         }
     }
 
@@ -222,6 +246,15 @@ mod tests {
         let full = Outlook { has_room: false, ..link(1, 10, 80) };
         assert!(looking_at(&[full, link(2, 18, 8)]).takes_repairs(1));
         assert!(looking_at(&[full, link(2, 30, 8)]).takes_repairs(0), "20 ms later");
+    }
+
+    #[test]
+    fn a_copy_takes_a_link_that_is_not_much_slower() {
+        let adaptive = looking_at(&[link(1, 10, 80), link(2, 15, 8), link(3, 21, 8)]);
+        assert!(adaptive.takes_copies_of(1, 1) && !adaptive.takes_copies_of(2, 1));
+        assert!(adaptive.takes_copies_of(0, 3), "a faster one");
+        assert!(!adaptive.takes_copies_of(0, 1), "its own");
+        assert!(!adaptive.takes_copies_of(0, 4), "nobody's");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! leaves, and what it still held goes over the others (stock ratbond loses it). Packets that find no link wait,
 //! bounded, for one to come.
 
+mod copies;
 mod liveness;
 mod numbered;
 mod report;

@@ -22,6 +22,10 @@ pub struct SessionStats {
     pub repaired_packets: u64,
     /// Packets of which a second copy went over another link, since the first was overdue.
     pub copied_packets: u64,
+    /// Packets of which a second copy went over another link at once, since the first may get lost and there was room.
+    pub doubled_packets: u64,
+    /// Their bytes.
+    pub doubled_bytes: u64,
     /// What came over such links and how it was put in order.
     pub resequencer: ResequencerStats,
     /// What the queues of all links dropped, of those that are gone as well.
@@ -67,6 +71,8 @@ impl<L: Link> Session<L> {
         }
         if let Some(shared) = self.spread.shared() {
             stats.queues += shared.queue.stats();
+            stats.doubled_packets += shared.copies.packets;
+            stats.doubled_bytes += shared.copies.bytes;
         }
         stats
     }

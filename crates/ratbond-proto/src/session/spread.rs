@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::copies::Copies;
 use super::numbered::Class;
 use crate::packet::PacketPool;
 use crate::queue::{FairQueue, QueueConfig, Queued};
@@ -41,6 +42,7 @@ pub(super) enum Spread {
 pub(super) struct Shared {
     pub queue: FairQueue,
     pub adaptive: Adaptive,
+    pub copies: Copies,
     /// What the queue holds at least.
     limit_bytes: usize,
     tune_at: Time,
@@ -53,6 +55,7 @@ impl Spread {
             SchedulerKind::Adaptive if numbered => Self::Shared(Box::new(Shared {
                 queue: FairQueue::new(queue),
                 adaptive: Adaptive::default(),
+                copies: Copies::default(),
                 limit_bytes: queue.limit_bytes,
                 tune_at: Time::ZERO,
             })),

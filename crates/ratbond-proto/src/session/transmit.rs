@@ -7,12 +7,15 @@ use super::{Session, Slot};
 use crate::flow::Flow;
 use crate::link::{Link, Outgoing, Route};
 use crate::outer;
+use crate::packet::PacketPool;
 use crate::queue::Queued;
 use crate::scheduler::SchedulerKind;
 use crate::time::Time;
 
 /// Packets that wait while there is no link at all.
 const MAX_PARKED: usize = 2048;
+/// A call's packets and name service are not larger.
+const SMALL_BYTES: usize = 300;
 /// Datagrams of one link in a row, so that the driver can send them in one system call.
 const BURST_DATAGRAMS: usize = 32;
 
@@ -20,6 +23,10 @@ impl<L: Link> Session<L> {
     /// Packets are spread by another rule from now on.
     pub fn set_scheduler(&mut self, scheduler: SchedulerKind) {
         let fresh = Spread::new(scheduler, L::NUMBERED, self.queue_config);
+        if let Some(shared) = self.spread.shared() {
+            self.stats.doubled_packets += shared.copies.packets;
+            self.stats.doubled_bytes += shared.copies.bytes;
+        }
         let mut waiting = self.drain_shared();
         self.spread = fresh;
         for slot in &mut self.slots {
@@ -69,7 +76,7 @@ impl<L: Link> Session<L> {
     fn look(&mut self, now: Time) {
         let Spread::Shared(shared) = &mut self.spread else { return };
         let has_repairs = self.numbered.as_ref().is_some_and(Numbered::has_repairs);
-        if shared.queue.is_empty() && !has_repairs {
+        if shared.queue.is_empty() && shared.copies.is_empty() && !has_repairs {
             return;
         }
         let any_up = self.slots.iter().any(Slot::is_up);
@@ -99,15 +106,10 @@ impl<L: Link> Session<L> {
             let outgoing = match repair {
                 Some(repair) => repair,
                 None => {
-                    let next = match &mut self.spread {
-                        Spread::Pinned(_) => {
-                            slot.queue.pop(now, &mut self.pool).map(|item| (item, Class::Pinned))
-                        }
-                        Spread::Shared(shared) => shared.next_for(now, self.cursor, &mut self.pool),
-                    };
-                    let Some((item, class)) = next else { return true };
-                    let number = self.numbered.as_mut().map(|numbered| numbered.number(now, &item, class));
-                    Outgoing { packet: item.packet, number }
+                    match slot.next(now, self.cursor, &mut self.spread, &mut self.numbered, &mut self.pool) {
+                        Some(next) => next,
+                        None => return true,
+                    }
                 }
             };
             slot.traffic.tx_packets += 1;
@@ -169,5 +171,48 @@ impl<L: Link> Session<L> {
             self.pool.put(oldest.packet);
         }
         self.parked.push_back(item);
+    }
+}
+
+impl<L: Link> Slot<L> {
+    /// The next packet for this link, which is at `position`.
+    fn next(
+        &mut self,
+        now: Time,
+        position: usize,
+        spread: &mut Spread,
+        numbered: &mut Option<Numbered>,
+        pool: &mut PacketPool,
+    ) -> Option<Outgoing> {
+        match spread {
+            Spread::Pinned(_) => {
+                let item = self.queue.pop(now, pool)?;
+                let number = numbered.as_mut().map(|numbered| numbered.number(now, &item, Class::Pinned));
+                Some(Outgoing { packet: item.packet, number })
+            }
+            Spread::Shared(shared) => {
+                let adaptive = &shared.adaptive;
+                if let Some(copy) =
+                    shared.copies.next_urgent(now, |first| adaptive.takes_copies_of(position, first), pool)
+                {
+                    return Some(copy);
+                }
+                if shared.queue.is_empty() {
+                    return shared.copies.next_spare(
+                        now,
+                        |first| adaptive.takes_copies_of(position, first),
+                        pool,
+                    );
+                }
+                let (item, class) = shared.next_for(now, position, pool)?;
+                let number = numbered.as_mut()?.number(now, &item, class);
+                if shared.adaptive.may_lose(position) {
+                    let urgent = class == Class::Sparse && !item.flow.tcp && item.packet.len() <= SMALL_BYTES;
+                    shared.copies.offer(now, self.link.key(), (number, &item.packet), urgent, pool);
+                }
+                shared.copies.on_sent(item.packet.len());
+                Some(Outgoing { packet: item.packet, number: Some(number) })
+            }
+        }
     }
 }

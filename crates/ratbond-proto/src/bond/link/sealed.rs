@@ -165,6 +165,7 @@ impl Link for SealedLink {
             wait_us: micros(wait),
             rate_bytes_per_s: path.expected_bytes_per_s(),
             loss: path.loss(),
+            may_lose: path.may_lose(),
         }
     }
 
