@@ -261,3 +261,62 @@ class Emulator:
     def stats(self) -> EmulatorStats: ...
     def close(self) -> None:
         """Stops the thread; packets under way are gone. Idempotent."""
+
+class LoadResult(TypedDict):
+    """What one load has come to."""
+
+    delivered_bytes: list[int]  # payload, in each full second
+    resent_segments: int  # by the TCP inside
+    datagrams: list[tuple[float, float | None]]  # a stream's: when sent, in s; how long it took, in ms
+    duplicates: int
+
+class LinkResult(TypedDict):
+    """Bytes that a link delivered in each full second, the tunnel's own headers included."""
+
+    up_bytes: list[int]
+    down_bytes: list[int]
+
+class SimulatorResult(TypedDict):
+    loads: list[LoadResult]  # in the order in which they were added
+    links: list[LinkResult]
+    repaired_packets: int  # both ends together, as are all below
+    copied_packets: int
+    queue_dropped_packets: int
+
+@final
+class Simulator:
+    """Both ends of a sealed tunnel over simulated links, in virtual time; links are told by their place.
+
+    A link is (settings up, settings down). It is connected when the constructor returns. Wrong values raise
+    :class:`ValueError`.
+    """
+
+    def __init__(
+        self,
+        links: list[tuple[LinkSettings, LinkSettings]],
+        *,
+        scheduler: Literal["adaptive", "consistent", "roundrobin"] = "adaptive",
+        seed: int = 1,
+    ) -> None: ...
+    @property
+    def now_s(self) -> float: ...
+    def add_transfers(
+        self, direction: Literal["up", "down"], count: int, start_s: float, stop_s: float
+    ) -> None:
+        """TCP transfers with CUBIC, which have always something to send."""
+    def add_stream(
+        self,
+        direction: Literal["up", "down"],
+        packets_per_s: float,
+        packet_bytes: int,
+        start_s: float,
+        stop_s: float,
+    ) -> None:
+        """UDP packets of one size at a steady pace."""
+    def set(self, link: int, direction: Literal["up", "down"], **changes: Unpack[LinkSettings]) -> None: ...
+    def pull(self, link: int) -> None:
+        """As if the client's interface went down."""
+    def restore(self, link: int) -> None: ...
+    def advance(self, until_s: float) -> None:
+        """Runs on to a moment; nothing happens when that is over."""
+    def result(self) -> SimulatorResult: ...

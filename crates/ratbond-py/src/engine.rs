@@ -166,7 +166,7 @@ fn bond(
     })
 }
 
-fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static str)> {
+pub(crate) fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static str)> {
     match name {
         "adaptive" => Ok((SchedulerKind::Adaptive, "adaptive")),
         "consistent" => Ok((SchedulerKind::Consistent, "consistent")),

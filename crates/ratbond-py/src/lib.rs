@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod event;
 mod link_settings;
+mod simulator;
 mod snapshot;
 mod tun;
 
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keep_memory_private, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<event::Event>()?;
+    module.add_class::<simulator::Simulator>()?;
     module.add_class::<tun::Tun>()?;
     module.add_class::<emulator::Emulator>()
 }

@@ -10,9 +10,11 @@
 //! - [`pair`]: a client and a server, stepped by the caller; what the protocol's tests are made of.
 //! - [`star`]: many named clients on one server.
 //! - [`tcp`], [`exchange`], [`scenario`]: traffic over a pair, and the networks that a bond is judged by.
+//! - [`trial`]: links, loads and what came of them, as `ratbond.sim` and `ratbond simulate` have it.
 
 pub mod exchange;
 pub mod pair;
 pub mod scenario;
 pub mod star;
 pub mod tcp;
+pub mod trial;

@@ -84,6 +84,10 @@ pub fn plain_link() -> LinkConfig {
     }
 }
 
+fn both_ways(links: &[LinkConfig]) -> Vec<[LinkConfig; 2]> {
+    links.iter().map(|link| [link.clone(), link.clone()]).collect()
+}
+
 impl Pair {
     /// Two ends that speak KCP, and a WAN for each configuration (the same both ways). Nothing is connected yet.
     #[must_use]
@@ -95,15 +99,20 @@ impl Pair {
     /// The same with bond/1.
     #[must_use]
     pub fn bond(scheduler: SchedulerKind, links: &[LinkConfig], seed: u64) -> Self {
+        Self::bond_over(scheduler, &both_ways(links), seed)
+    }
+
+    /// The same with WANs that are given as up and down.
+    #[must_use]
+    pub fn bond_over(scheduler: SchedulerKind, links: &[[LinkConfig; 2]], seed: u64) -> Self {
         let new_server = Box::new(move |seed| bond(Role::Server, scheduler, 7, seed));
-        Self::new(bond(Role::Client, scheduler, 7, seed), new_server, links, seed)
+        Self::over(bond(Role::Client, scheduler, 7, seed), new_server, links, seed)
     }
 
     /// Any two ends, and WANs that are the same both ways.
     #[must_use]
     pub fn new(client: Box<dyn Endpoint>, new_server: NewEnd, links: &[LinkConfig], seed: u64) -> Self {
-        let both: Vec<_> = links.iter().map(|link| [link.clone(), link.clone()]).collect();
-        Self::over(client, new_server, &both, seed)
+        Self::over(client, new_server, &both_ways(links), seed)
     }
 
     /// Any two ends, and WANs that are given as up and down.

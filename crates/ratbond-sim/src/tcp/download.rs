@@ -35,7 +35,8 @@ pub fn download_beside(
     flows.iter().zip(before).map(goodput).collect()
 }
 
-fn receive(pair: &mut Pair, flows: &mut [Tcp]) {
+/// Hands transfers what came out for them; what is for others is put into the pair's lists.
+pub(crate) fn receive(pair: &mut Pair, flows: &mut [Tcp]) {
     hand_out(pair, flows, Role::Client);
     for flow in flows.iter_mut() {
         flow.send_due_acknowledgement(pair);

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use cubic::Cubic;
+pub(crate) use download::receive;
 pub use download::{download, download_beside};
 use ratbond_proto::{Role, Time};
 
