@@ -186,7 +186,7 @@ def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str,
 
     loaded = read()
     config = loaded.config
-    logs.configure(debug=config.debug, trace=config.trace, syslog=not config.nosyslog)
+    logs.configure(debug=config.debug, trace=config.trace, syslog=not config.nosyslog, form=config.log_format)
     log = logs.get_logger(__name__)
     if configuration.secret_is_on_command_line(flags):
         log.warning("a secret on the command line is seen by everybody on this machine; use --secret-file")

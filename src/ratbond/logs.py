@@ -1,7 +1,6 @@
-"""Logging: one line an event, to standard error and, where there is one, to syslog.
+"""Logging: one record an event, to standard error or the journal and, where there is one, to syslog.
 
-Under systemd standard error is the journal, and the lines carry the journal's priority prefix (sd-daemon(3)) instead
-of a time. It is the standard library's logging with facts beside the words: an event is a sentence that never changes,
+It is the standard library's logging with facts beside the words: an event is a sentence that never changes,
 and what changes are its facts. (structlog would do it too, at 5 MB of memory and a fifth of a second at start.)
 """
 
@@ -9,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-TRACE: Final = 5  # below DEBUG: each datagram and packet
+from ratbond.errors import UsageError
+from ratbond.log_formats import (
+    IDENTIFIER,
+    JOURNAL_SOCKET,
+    TRACE,
+    JournalHandler,
+    JsonFormatter,
+    LogSocket,
+    PrefixFormatter,
+    TextFormatter,
+    priority,
+)
+
 SYSLOG_SOCKET = Path("/dev/log")
 _LOG_DAEMON: Final = 3 << 3  # the facility, RFC 5424 section 6.2.1
 _OURS: Final = "ratbond"
-_SD_PRIORITY: Final = {
-    logging.CRITICAL: 2,
-    logging.ERROR: 3,
-    logging.WARNING: 4,
-    logging.INFO: 6,
-    logging.DEBUG: 7,
-    TRACE: 7,
-}
+_STANDARD_ERROR: Final = 2
+Format = Literal["auto", "text", "json", "journal"]
 
 
 class Log:
@@ -68,14 +71,12 @@ def get_logger(name: str) -> Log:
     return Log(name)
 
 
-def configure(*, debug: bool, syslog: bool, trace: bool = False) -> None:
-    """Sends every logger of the process, those of libraries included, one way."""
+def configure(*, debug: bool, syslog: bool, trace: bool = False, form: Format = "auto") -> None:
+    """Sends every logger of the process, those of libraries included, one way. Raises UsageError for a journal that is not there."""
     logging.addLevelName(TRACE, "TRACE")
-    in_journal = "JOURNAL_STREAM" in os.environ
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(_JournalFormatter() if in_journal else _TerminalFormatter())
-    handlers: list[logging.Handler] = [terminal]
-    if syslog and not in_journal and (handler := _syslog_handler()):
+    main = _main_handler(form)
+    handlers = [main]
+    if syslog and not _is_for_the_journal(main) and (handler := _syslog_handler()):
         handlers.append(handler)
     root = logging.getLogger()
     for handler in handlers:
@@ -89,6 +90,33 @@ def set_level(*, debug: bool, trace: bool) -> None:
     logging.getLogger().setLevel(TRACE if trace else logging.DEBUG if debug else logging.INFO)
     # A syslog daemon that went away is no reason to write tracebacks.
     logging.raiseExceptions = debug or trace
+
+
+def _main_handler(form: Format) -> logging.Handler:
+    in_journal = form == "auto" and _standard_error_is_the_journal()
+    if in_journal or form == "journal":
+        try:
+            return JournalHandler(JOURNAL_SOCKET)
+        except OSError as error:
+            if not in_journal:
+                raise UsageError(
+                    f"--log-format journal: {JOURNAL_SOCKET}: {error.strerror}; is systemd's journal there? text and json need none"
+                ) from None
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(
+        PrefixFormatter() if in_journal else JsonFormatter() if form == "json" else TextFormatter()
+    )
+    return stream
+
+
+def _is_for_the_journal(handler: logging.Handler) -> bool:
+    return isinstance(handler, JournalHandler) or isinstance(handler.formatter, PrefixFormatter)
+
+
+def _standard_error_is_the_journal() -> bool:
+    """Whether systemd connected it, and nobody has redirected it since (systemd.exec(5), JOURNAL_STREAM)."""
+    here = os.fstat(_STANDARD_ERROR)
+    return os.environ.get("JOURNAL_STREAM") == f"{here.st_dev}:{here.st_ino}"
 
 
 def _line(event: str, facts: Mapping[str, object]) -> str:
@@ -115,59 +143,20 @@ def _syslog_handler() -> logging.Handler | None:
 
 
 class _SyslogHandler(logging.Handler):
-    """To the syslog daemon, as long as it takes lines at once: a tunnel does not wait for a log (the standard library's does)."""
+    """To the syslog daemon, as long as it takes lines at once (the standard library's waits)."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path = str(path)
-        self._socket = self._connect()
+        self._daemon = LogSocket(path)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends a line; one that the daemon has no room for is lost."""
-        priority = _LOG_DAEMON | _SD_PRIORITY.get(record.levelno, 7)
-        line = f"<{priority}>ratbond[{os.getpid()}]: {self.format(record)}".encode(errors="replace")
-        try:
-            self._socket.send(line)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._send_anew(line)
+        """Sends a line."""
+        number = _LOG_DAEMON | priority(record)
+        self._daemon.send(
+            f"<{number}>{IDENTIFIER}[{os.getpid()}]: {self.format(record)}".encode(errors="replace")
+        )
 
     def close(self) -> None:
         """Closes the socket."""
-        self._socket.close()
+        self._daemon.close()
         super().close()
-
-    def _send_anew(self, line: bytes) -> None:
-        """The daemon was restarted, or is gone."""
-        try:
-            fresh = self._connect()
-            self._socket.close()
-            self._socket = fresh
-            self._socket.send(line)
-        except OSError:
-            return
-
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            connection.connect(self._path)
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-
-class _TerminalFormatter(logging.Formatter):
-    """``2026-01-31 12:00:00.123 info: event key=value``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{stamp}.{int(record.msecs):03} {record.levelname.lower()}: {super().format(record)}"
-
-
-class _JournalFormatter(logging.Formatter):
-    """``<6>event key=value``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"<{_SD_PRIORITY.get(record.levelno, 6)}>{super().format(record)}"

@@ -96,7 +96,7 @@ ISSUE_FLAGS = {
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
         "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux",
-        "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--nosyslog",
+        "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--log-format", "--nosyslog",
     ],
 }  # fmt: skip
 

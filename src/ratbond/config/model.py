@@ -144,6 +144,11 @@ class TunnelConfig(BaseModel):
     trace: Annotated[Switch, Setting()] = Field(
         default=False, description="Log every datagram and packet too, at most 200 lines a second."
     )
+    log_format: Annotated[Literal["auto", "text", "json", "journal"], Setting("FORMAT", "auto")] = Field(
+        default="auto",
+        description="How the log is written: text, a line for people; json, an object a line; journal, fields of systemd's "
+        "journal; auto is journal under systemd, and else text.",
+    )
     nosyslog: Annotated[Switch, Setting(no="syslog")] = Field(
         default=False, description="Log to standard error only."
     )
