@@ -114,9 +114,10 @@ def flap(link: Link, chance: random.Random, stop: threading.Event, tally: dict[s
 
 
 def footprint(host: Host, pid: int, status_port: int) -> Footprint:
+    # The first to ask loads the web server, so ask before looking.
+    answer = host.run("curl", "-s", f"http://127.0.0.1:{status_port}/status").stdout
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     descriptors = [entry.readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    answer = host.run("curl", "-s", f"http://127.0.0.1:{status_port}/status").stdout
     return Footprint(
         rss_mb=round(int(status["VmRSS"].split()[0]) / 1024, 1),
         threads=int(status["Threads"]),
