@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ratbond.lab import Lab
-from tests.net.conftest import as_documented
+from tests.net.conftest import DOCUMENTED_SECONDS, as_documented
 
 from .ends import (
     CLIENT_IPV4,
@@ -145,7 +145,12 @@ def test_the_documentations_commands_work_with_stock_at_the_other_end(
         lab.server.popen("iperf3", "-s", "-1", "-B", server_ipv4, stdout=subprocess.DEVNULL)
         listening = ("ss", "-Hltn", "src", f"{server_ipv4}:5201")
         eventually(lambda: bool(lab.server.run(*listening).stdout.strip()), "iperf3 listens")
-        report = lab.client.run("iperf3", "-P", "6", "-R", "-c", server_ipv4, "-t", "4", "-J", timeout_s=60)
-        assert json.loads(report.stdout)["end"]["sum_received"]["bytes"] > 1_000_000
+        seconds = str(DOCUMENTED_SECONDS)
+        report = lab.client.run(
+            "iperf3", "-P", "6", "-R", "-c", server_ipv4, "-t", seconds, "-J", timeout_s=130
+        )
+        received = json.loads(report.stdout)["end"]["sum_received"]
+        print(f"{received['bits_per_second'] / 1e6:.1f} Mbit/s in {seconds} s")
+        assert received["bytes"] > 1_000_000
         end.terminate()
         assert end.wait(timeout=20) == 0, log.read_text()

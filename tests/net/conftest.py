@@ -47,6 +47,10 @@ def inside_namespace() -> Iterator[Shell]:
         netns.remove(name)
 
 
+# Of the documentation's `iperf3 -P 6 -R -t 60`: what a whole run of the tests has time for, unless asked for all of it.
+DOCUMENTED_SECONDS = int(os.environ.get("RATBOND_DOCUMENTED_SECONDS", "4"))
+
+
 def as_documented(lab: Lab) -> None:
     """The stock documentation's example: each WAN in a table of its own, a rule by source, and main knows but the LAN.
 
