@@ -10,10 +10,9 @@ from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
-from ratbond.daemon.notify import ServiceManager
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
-from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
+from ratbond.daemon.runtime import EventPump, Owner, Process, all_or_none, log_event, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
 from ratbond.daemon.ways import link_policy, uplink_over
@@ -25,6 +24,7 @@ from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.plan import Uplink
+from ratbond.status.model import Status
 
 log = get_logger(__name__)
 
@@ -45,6 +45,7 @@ class Client(Generic[TunT]):
         network: Network,
         make_tun: Callable[[str], TunT],
         reloader: Reloader[ClientConfig],
+        owner: Owner | None = None,
     ) -> None:
         self._config = config
         self._reloader = reloader
@@ -54,7 +55,7 @@ class Client(Generic[TunT]):
         self._loop = asyncio.get_running_loop()
         self._uplinks = Uplinks(engine, self._loop.time)
         self._reporter = Reporter(config, engine)
-        self._manager = ServiceManager()
+        self._owner = owner or Process()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
         self._snapshot: Snapshot | None = None
@@ -64,11 +65,11 @@ class Client(Generic[TunT]):
         self._waiting_for = ""
 
     async def run(self) -> None:
-        """Runs until a signal. Raises RatbondError when the system is not as it must be to begin with."""
+        """Runs until its owner ends it. Raises RatbondError when the system is not as it must be to begin with."""
         pump = EventPump(self._engine, self._on_event)
 
         async def cleanup() -> None:
-            self._manager.stopping()
+            self._owner.stopping()
             pump.close()
             self._watcher.close()
             await self._network.undo()
@@ -85,13 +86,17 @@ class Client(Generic[TunT]):
                 refuse_overlap(self._config, self._snapshot)
             self._say_what_is_not_there_yet(self._snapshot)
             self._tunnel.open()
-            self._manager.ready()
-            told = partial(self._manager.keep_told, self._reporter.status)
+            self._owner.ready()
+            told = partial(self._owner.keep_told, self._reporter.status)
             await all_or_none(
                 self._watch, self._keep_resolving, self._keep_converging, self._reporter.run, told
             )
 
-        await run_until_signal(start, cleanup=cleanup, reload=self._reload)
+        await self._owner.run(start, cleanup=cleanup, reload=self._reload)
+
+    def status(self) -> Status:
+        """The status at this moment."""
+        return self._reporter.status()
 
     def _reload(self) -> None:
         """What a changed configuration changes at once: links, routes, translation, how packets are spread, what is logged."""
@@ -176,6 +181,7 @@ class Client(Generic[TunT]):
 
     def _on_event(self, event: Event) -> None:
         log_event(event)
+        self._owner.on_event(event)
         self._uplinks.on_event(event)
         if event.kind == "assigned":
             self._assign(tuple(ip_interface(text) for text in event.addresses))

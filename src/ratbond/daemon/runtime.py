@@ -6,10 +6,12 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from ratbond.daemon.notify import ServiceManager
 from ratbond.engine import EngineApi, Event
 from ratbond.logs import get_logger
+from ratbond.status.model import Status
 
 log = get_logger(__name__)
 
@@ -40,27 +42,67 @@ class EventPump:
             self._handle(event)
 
 
-async def run_until_signal(
-    *jobs: Job, cleanup: Callable[[], Awaitable[None]], reload: Callable[[], None]
-) -> None:
-    """Runs the jobs until SIGINT, SIGTERM or the first failure; then cleans up, whatever happens. SIGHUP reloads."""
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+class Owner(Protocol):
+    """Who a daemon runs for: it says when to end and when to read the configuration again, and is told how things are."""
 
-    async def wait_for_signal() -> None:
+    async def run(
+        self, job: Job, *, cleanup: Callable[[], Awaitable[None]], reload: Callable[[], None]
+    ) -> None:
+        """Runs the daemon to its end, then cleans up, whatever happens."""
+
+    def ready(self) -> None:
+        """The start is over; what is left is the network's doing."""
+
+    def stopping(self) -> None:
+        """From here on it is putting things back."""
+
+    async def keep_told(self, status: Callable[[], Status]) -> None:
+        """Is told of the state until it is cancelled."""
+
+    def on_event(self, event: Event) -> None:
+        """The engine has said something."""
+
+
+class Process:
+    """A process of its own: it ends by signals, and its service manager, if there is one, is told."""
+
+    def __init__(self) -> None:
+        self._manager = ServiceManager()
+        self.ready = self._manager.ready
+        self.stopping = self._manager.stopping
+        self.keep_told = self._manager.keep_told
+
+    async def run(
+        self, job: Job, *, cleanup: Callable[[], Awaitable[None]], reload: Callable[[], None]
+    ) -> None:
+        """Runs the job until SIGINT, SIGTERM or a failure. SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        try:
+            await run_until(stopped, job, cleanup=cleanup)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    def on_event(self, event: Event) -> None:
+        """The log has it already."""
+
+
+async def run_until(stopped: asyncio.Event, job: Job, *, cleanup: Callable[[], Awaitable[None]]) -> None:
+    """Runs a job until it is to stop, or fails; then cleans up, whatever happens."""
+
+    async def wait() -> None:
         await stopped.wait()
         raise Stop
 
     try:
         with suppress(Stop):
-            await all_or_none(wait_for_signal, *jobs)
+            await all_or_none(wait, job)
     finally:
         await asyncio.shield(cleanup())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.remove_signal_handler(number)
 
 
 async def all_or_none(*jobs: Job) -> None:

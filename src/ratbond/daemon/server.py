@@ -9,11 +9,10 @@ from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
-from ratbond.daemon.notify import ServiceManager
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.roster import Roster, addresses_of, tunnel_config
-from ratbond.daemon.runtime import EventPump, all_or_none, log_event, run_until_signal, told_when_slow
+from ratbond.daemon.runtime import EventPump, Owner, Process, all_or_none, log_event, told_when_slow
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.engine import EngineApi, Event, TunApi
 from ratbond.errors import RatbondError
@@ -22,6 +21,7 @@ from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
 from ratbond.models import IPNetwork
 from ratbond.netcfg.apply import Network
+from ratbond.status.model import Status
 
 log = get_logger(__name__)
 
@@ -42,6 +42,7 @@ class Server(Generic[TunT]):
         make_tun: Callable[[str], TunT],
         reloader: Reloader[ServerConfig],
         roster: Roster | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self._config = config
         self._reloader = reloader
@@ -51,16 +52,16 @@ class Server(Generic[TunT]):
         self._roster = roster
         self._tunnels: dict[int, Tunnel[TunT]] = {}
         self._reporter = Reporter(config, engine, roster)
-        self._manager = ServiceManager()
+        self._owner = owner or Process()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
 
     async def run(self) -> None:
-        """Runs until a signal. Raises RatbondError when the system is not as it must be to begin with."""
+        """Runs until its owner ends it. Raises RatbondError when the system is not as it must be to begin with."""
         pump = EventPump(self._engine, self._on_event)
 
         async def cleanup() -> None:
-            self._manager.stopping()
+            self._owner.stopping()
             pump.close()
             self._watcher.close()
             await self._network.undo()
@@ -76,11 +77,15 @@ class Server(Generic[TunT]):
             if self._roster:
                 self._engine.set_clients(self._roster.for_engine())
             log.info("listening", address=str(self._config.listen_addr), **self._whom())
-            self._manager.ready()
-            told = partial(self._manager.keep_told, self._reporter.status)
+            self._owner.ready()
+            told = partial(self._owner.keep_told, self._reporter.status)
             await all_or_none(self._keep_in_place, self._keep_converging, self._reporter.run, told)
 
-        await run_until_signal(start, cleanup=cleanup, reload=self._reload)
+        await self._owner.run(start, cleanup=cleanup, reload=self._reload)
+
+    def status(self) -> Status:
+        """The status at this moment."""
+        return self._reporter.status()
 
     def _reload(self) -> None:
         """Reads configuration and clients anew; a file that is wrong changes nothing."""
@@ -145,6 +150,7 @@ class Server(Generic[TunT]):
 
     def _on_event(self, event: Event) -> None:
         log_event(event, client=self._roster.name_of(event.session) if self._roster else "")
+        self._owner.on_event(event)
         if event.kind == "session_up":
             try:
                 self._tunnel_of(event.session).session_up(event.session, event.peer)

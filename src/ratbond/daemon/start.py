@@ -12,6 +12,7 @@ from ratbond.daemon.client import Client
 from ratbond.daemon.reload import Reloader
 from ratbond.daemon.reporting import insecurities
 from ratbond.daemon.roster import Roster
+from ratbond.daemon.runtime import Owner
 from ratbond.daemon.server import Server
 from ratbond.engine import Engine, EngineError, Tun
 from ratbond.errors import RatbondError
@@ -28,10 +29,18 @@ def run(
     config: ClientConfig | ServerConfig, read: Callable[[], ClientConfig | ServerConfig] | None = None
 ) -> None:
     """Runs until a signal; ``read`` gives the configuration anew on SIGHUP. Raises RatbondError."""
-    asyncio.run(_run(config, Reloader(config, read or (lambda: config))))
+
+    async def assembled_and_run() -> None:
+        daemon = await assemble(config, Reloader(config, read or (lambda: config)))
+        await daemon.run()
+
+    asyncio.run(assembled_and_run())
 
 
-async def _run(config: ClientConfig | ServerConfig, reloader: Reloader[Any]) -> None:
+async def assemble(
+    config: ClientConfig | ServerConfig, reloader: Reloader[Any], owner: Owner | None = None
+) -> Client[Tun] | Server[Tun]:
+    """The end for a configuration, ready to run; it holds the right to be this end already. Raises RatbondError."""
     if config.nat and shutil.which("nft") is None:
         raise RatbondError("--nat needs nft, which is not installed (Debian: apt-get install nftables)")
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
@@ -50,12 +59,9 @@ async def _run(config: ClientConfig | ServerConfig, reloader: Reloader[Any]) -> 
             "the links are sealed: nobody else can read, join or disturb them",
             by="keys of each client" if config.has_key_pair else "the secret",
         )
-    daemon = (
-        Client(config, engine, network, Tun, reloader)
-        if isinstance(config, ClientConfig)
-        else Server(config, engine, network, Tun, reloader, roster)
-    )
-    await daemon.run()
+    if isinstance(config, ClientConfig):
+        return Client(config, engine, network, Tun, reloader, owner)
+    return Server(config, engine, network, Tun, reloader, roster, owner)
 
 
 def _sweep_leftovers() -> None:
