@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from ratbond import __version__
+from ratbond import __version__, completion
 from ratbond.errors import RatbondError, UsageError
 
 if TYPE_CHECKING:
@@ -174,6 +174,25 @@ def status(
     show.show(address, as_json=as_json, watch=watch)
 
 
+_COMPLETIONS: Final = """Print a script that completes ratbond's commands, flags and values in a shell.
+
+\b
+bash:  ratbond completions bash > /etc/bash_completion.d/ratbond
+zsh:   ratbond completions zsh > /usr/local/share/zsh/site-functions/_ratbond
+fish:  ratbond completions fish > /etc/fish/completions/ratbond.fish
+"""
+
+
+@app.command(help=_COMPLETIONS, short_help="Print a script for completion in bash, zsh or fish.")
+def completions(
+    shell: Annotated[completion.Shell, typer.Argument(help="Whose.", metavar="bash|zsh|fish")],
+) -> None:
+    """Prints typer's script for a shell; it asks us at every Tab."""
+    completion.register_shells()
+    os.environ[completion.VARIABLE] = f"source_{shell}"
+    app([], prog_name="ratbond")
+
+
 def _run_tunnel(model: type[ClientConfig] | type[ServerConfig], flags: dict[str, Any]) -> None:
     from ratbond import config as configuration
     from ratbond import logs
@@ -225,7 +244,12 @@ def _keep_memory_private() -> None:
 def main() -> None:
     """Run the command; its errors are one line each."""
     arguments = _with_command(sys.argv[1:])
-    _mount(arguments)
+    if completion.VARIABLE in os.environ:
+        completion.register_shells()
+        completion.with_default(os.environ, _DEFAULT_COMMAND, _OWN_FLAGS)
+        _mount_for(completion.typed(os.environ))
+    else:
+        _mount(arguments)
     try:
         code = app(arguments, standalone_mode=False)
     except RatbondError as error:
@@ -246,7 +270,7 @@ def _with_advice(error: typer.TyperException) -> str:
     """What is wrong with the command line, and where it is told how it should be."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ratbond"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    return f"{error.format_message().rstrip('.').replace('Value error, ', '')}; see `{command} --help`"
 
 
 def _with_command(arguments: list[str]) -> list[str]:
@@ -268,6 +292,12 @@ def _mount(arguments: list[str]) -> None:
     for name, module in _LAZY_COMMANDS.items():
         if (command == name or command in _OWN_FLAGS) and importlib.util.find_spec(module.rpartition(".")[0]):
             importlib.import_module(module).mount(app)
+
+
+def _mount_for(typed: list[str]) -> None:
+    """Loads what completes these words: the command that they begin with, or all."""
+    known = {*_LAZY_COMMANDS, *_ENDS} & set(typed[:1])
+    _mount([*known, "--help"])
 
 
 def _fail(message: str, code: int) -> int:

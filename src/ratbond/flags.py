@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic.fields import FieldInfo
 
+from ratbond import completion
 from ratbond.config import Loaded, Setting, TunnelConfig, load, process_environment
 from ratbond.errors import RatbondError
 
@@ -109,7 +110,8 @@ def _option(name: str, field: FieldInfo, setting: Setting) -> tuple[Any, Any]:
         kind: Any = list[str] | None
     else:
         kind = next((simple for simple in (int, float) if simple in kinds), str) | None
-    return kind, typer.Option(help=text, metavar=setting.metavar, show_default=False)
+    complete = completion.of_values(field.annotation, setting.metavar)
+    return kind, typer.Option(help=text, metavar=setting.metavar, show_default=False, autocompletion=complete)
 
 
 def _default(words: str) -> str:

@@ -15,7 +15,7 @@ from ratbond.preview.model import as_json, as_text
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Print what an end would change on this machine, before it does.",
+    help="Print what an end would change here, before it does.",
 )
 
 

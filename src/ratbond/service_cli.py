@@ -25,7 +25,9 @@ def mount(parent: typer.Typer) -> None:
     parent.add_typer(app, name="service")
 
 
-Role = Annotated[str, typer.Argument(help="client or server.", metavar="ROLE")]
+Role = Annotated[
+    str, typer.Argument(help="client or server.", metavar="ROLE", autocompletion=lambda: list(plan.ROLES))
+]
 Root = Annotated[
     Path,
     typer.Option(
