@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use ratbond_io::tun;
 use ratbond_proto::{bond, kcp};
 
 type Target = fn(&[u8]);
@@ -12,7 +13,9 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let targets = || {
         let kcp = kcp::fuzz::ALL.iter().map(|target| ("kcp", target));
-        kcp.chain(bond::fuzz::ALL.iter().map(|target| ("bond", target)))
+        let bond = bond::fuzz::ALL.iter().map(|target| ("bond", target));
+        let tun = tun::fuzz::ALL.iter().map(|target| ("tun", target));
+        kcp.chain(bond).chain(tun)
     };
     let found = targets().find(|(protocol, (name, _))| format!("{protocol}/{name}") == wanted);
     found.map(|(_, (_, target))| *target).unwrap_or_else(|| {

@@ -139,9 +139,12 @@ class NamedClient(TypedDict):
 
 @final
 class Tun:
-    """A TUN device (IFF_TUN, no packet information). It exists until :meth:`close` and until no engine uses it."""
+    """A TUN device (IFF_TUN, no packet information). It exists until :meth:`close` and until no engine uses it.
 
-    def __init__(self, name: str) -> None: ...
+    With ``offload`` the kernel hands over and takes super-packets (TSO, USO), as far as it can.
+    """
+
+    def __init__(self, name: str, *, offload: bool = True) -> None: ...
     @property
     def name(self) -> str: ...
     @property
@@ -172,6 +175,7 @@ class Engine:
             "auto", "aes-256-gcm", "chacha20-poly1305"
         ] = "auto",  # bond: by the CPU, or this one only
         listen: tuple[str, int] | None = None,  # server: address, port
+        offload: bool = True,  # datagrams go to and come from the kernel many in one piece, as far as it can
         trace: bool = False,  # tell every datagram and packet as an event
     ) -> None: ...
     @property

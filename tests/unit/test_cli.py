@@ -95,7 +95,7 @@ ISSUE_FLAGS = {
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
-        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux",
+        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux", "--no-offload",
         "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--log-format", "--nosyslog",
     ],
 }  # fmt: skip

@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub mux: usize,
     /// Where a server listens.
     pub listen: Option<SocketAddr>,
+    /// Whether its sockets may hand the kernel many datagrams in one piece, and get them so; a tun has its own say.
+    pub offload: bool,
     /// Whether every datagram and packet is told, at a bounded rate.
     pub trace: bool,
     /// Fresh entropy: every random number of the protocol comes of it.

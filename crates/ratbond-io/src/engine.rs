@@ -44,7 +44,7 @@ impl Engine {
     /// When a server has no address to listen on, or the kernel refuses something.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let listen = match (config.role, config.listen) {
-            (Role::Server, Some(address)) => Some(Udp::listen(address)?),
+            (Role::Server, Some(address)) => Some(Udp::listen(address, config.offload)?),
             (Role::Server, None) => return Err(EngineError::Usage("a server needs an address to listen on")),
             (Role::Client, _) => None,
         };
@@ -56,8 +56,9 @@ impl Engine {
         let source = CommandSource { receiver, waker: Arc::clone(&wake_worker) };
         let sink = EventSink { sender, waker: Arc::clone(&events_ready) };
         let role = config.role;
+        let offload = config.offload;
         let has_named_clients = matches!(config.protocol, Protocol::BondServer(ServerKeys::Named { .. }));
-        let worker = Worker::new(new_endpoint(config), listen, source, sink)?;
+        let worker = Worker::new(new_endpoint(config), listen, offload, source, sink)?;
         let thread = std::thread::Builder::new()
             .name("ratbond-worker".into())
             .spawn(move || worker.run())

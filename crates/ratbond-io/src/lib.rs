@@ -13,7 +13,7 @@ mod engine;
 mod error;
 mod poller;
 mod privacy;
-mod tun;
+pub mod tun;
 mod udp;
 mod worker;
 

@@ -1,9 +1,10 @@
-//! One UDP socket with segmentation offload both ways, as far as the kernel has it (quinn-udp finds out and falls back).
+//! One UDP socket with segmentation offload both ways, as far as the kernel has it (quinn-udp finds out) and the device
+//! that a datagram leaves by (a send tells).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use ratbond_proto::link::{Route, SocketId};
@@ -45,22 +46,26 @@ pub(crate) struct Run<'a> {
 pub(crate) struct Udp {
     socket: Socket,
     state: UdpSocketState,
+    offload: bool,
     /// What the kernel would not take yet.
     held: VecDeque<(Route, usize, Vec<u8>)>,
     held_bytes: usize,
     pub dropped_datagrams: u64,
+    /// The device on the way out turned out to cut nothing; so at most once true.
+    pub fell_back: bool,
 }
 
 impl Udp {
-    /// A server's socket. `[::]` takes IPv4 peers too.
-    pub(crate) fn listen(address: SocketAddr) -> Result<Self, EngineError> {
+    /// A server's socket. `[::]` takes IPv4 peers too. `offload`: whether datagrams go to and come from the kernel many in
+    /// one piece.
+    pub(crate) fn listen(address: SocketAddr, offload: bool) -> Result<Self, EngineError> {
         let refused = |source| EngineError::Listen { address: address.to_string(), source };
         let socket = new_socket(address.is_ipv6()).map_err(refused)?;
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified()).map_err(refused)?;
         }
         socket.bind(&address.into()).map_err(refused)?;
-        Self::new(socket).map_err(refused)
+        Self::new(socket, offload).map_err(refused)
     }
 
     /// A client's socket towards `remote`, bound to the device and the source address, so that no routing rule is
@@ -69,6 +74,7 @@ impl Udp {
         device: Option<&str>,
         source: Option<IpAddr>,
         remote: SocketAddr,
+        offload: bool,
     ) -> Result<Self, EngineError> {
         let label = device.map_or_else(|| remote.to_string(), str::to_owned);
         let refused = |source| EngineError::Link { device: label.clone(), source };
@@ -77,13 +83,24 @@ impl Udp {
         let unspecified: IpAddr =
             if remote.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         socket.bind(&SocketAddr::new(source.unwrap_or(unspecified), 0).into()).map_err(refused)?;
-        Self::new(socket).map_err(refused)
+        Self::new(socket, offload).map_err(refused)
     }
 
-    fn new(socket: Socket) -> io::Result<Self> {
+    fn new(socket: Socket, offload: bool) -> io::Result<Self> {
         enlarge_buffers(&socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Self { socket, state, held: VecDeque::new(), held_bytes: 0, dropped_datagrams: 0 })
+        if !offload {
+            receive_one_by_one(&socket)?;
+        }
+        Ok(Self {
+            socket,
+            state,
+            offload,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            dropped_datagrams: 0,
+            fell_back: false,
+        })
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
@@ -92,8 +109,8 @@ impl Udp {
     }
 
     /// Longest run that [`Udp::send`] hands to the kernel in one call.
-    pub(crate) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+    fn max_segments(&self) -> usize {
+        if self.offload { self.state.max_gso_segments().max(1) } else { 1 }
     }
 
     /// Reads one batch and calls `each` for every datagram; returns whether there may be more.
@@ -126,17 +143,18 @@ impl Udp {
     /// # Errors
     /// What the kernel says of the way out: the datagrams are lost, as on any network.
     pub(crate) fn send(&mut self, run: &Run<'_>) -> io::Result<bool> {
+        let mut rest = run.bytes;
         if self.held.is_empty() {
-            match self.try_send(run.route, run.segment, run.bytes) {
+            match self.try_send(run.route, run.segment, &mut rest) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result.map(|()| false),
             }
         }
-        if self.held_bytes + run.bytes.len() > MAX_HELD_BYTES {
-            self.dropped_datagrams += run.bytes.len().div_ceil(run.segment.max(1)) as u64;
+        if self.held_bytes + rest.len() > MAX_HELD_BYTES {
+            self.dropped_datagrams += rest.len().div_ceil(run.segment.max(1)) as u64;
         } else {
-            self.held_bytes += run.bytes.len();
-            self.held.push_back((run.route, run.segment, run.bytes.to_vec()));
+            self.held_bytes += rest.len();
+            self.held.push_back((run.route, run.segment, rest.to_vec()));
         }
         Ok(true)
     }
@@ -144,24 +162,25 @@ impl Udp {
     /// Sends what was held back; returns whether the socket is still blocked.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while let Some((route, segment, bytes)) = self.held.pop_front() {
-            match self.try_send(route, segment, &bytes) {
+            self.held_bytes -= bytes.len();
+            let mut rest = &bytes[..];
+            match self.try_send(route, segment, &mut rest) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.held.push_front((route, segment, bytes));
+                    self.held_bytes += rest.len();
+                    self.held.push_front((route, segment, rest.to_vec()));
                     return Ok(true);
                 }
-                result => {
-                    self.held_bytes -= bytes.len();
-                    result?;
-                }
+                result => result?,
             }
         }
         Ok(false)
     }
 
-    fn try_send(&self, route: Route, segment: usize, bytes: &[u8]) -> io::Result<()> {
-        // Where the kernel's offload turns out not to work, quinn-udp lowers its maximum, and later runs are shorter.
-        let limit = segment.max(1) * self.max_segments().max(1);
-        for contents in bytes.chunks(limit) {
+    /// Moves `rest` on by what the kernel took.
+    fn try_send(&mut self, route: Route, segment: usize, rest: &mut &[u8]) -> io::Result<()> {
+        let segment = segment.max(1);
+        while !rest.is_empty() {
+            let (contents, later) = rest.split_at(rest.len().min(segment * self.max_segments()));
             let transmit = Transmit {
                 destination: route.remote,
                 ecn: None,
@@ -169,7 +188,13 @@ impl Udp {
                 segment_size: (contents.len() > segment).then_some(segment),
                 src_ip: route.local,
             };
-            self.state.try_send(UdpSockRef::from(&self.socket), &transmit)?;
+            match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
+                Ok(()) => *rest = later,
+                // EIO or EINVAL: the device cannot cut it (no checksum offload, a transform on the way), so quinn-udp has
+                // lowered its maximum. The same again, one by one.
+                Err(_) if contents.len() > segment * self.max_segments() => self.fell_back = true,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -185,6 +210,23 @@ fn new_socket(ipv6: bool) -> io::Result<Socket> {
     Socket::new(if ipv6 { Domain::IPV6 } else { Domain::IPV4 }, Type::DGRAM, Some(Protocol::UDP))
 }
 
+/// Turns UDP_GRO off again, where the kernel has it.
+fn receive_one_by_one(socket: &Socket) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    // SAFETY: the kernel reads one int.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            std::ptr::from_ref(&off).cast(),
+            size_of_val(&off) as libc::socklen_t,
+        )
+    };
+    let error = io::Error::last_os_error();
+    if result == 0 || error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(()) } else { Err(error) }
+}
+
 /// Beyond the sysctl limit where the process may (SO_RCVBUFFORCE), up to it elsewhere.
 fn enlarge_buffers(socket: &Socket) {
     use rustix::net::sockopt;
@@ -193,4 +235,67 @@ fn enlarge_buffers(socket: &Socket) {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     }
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: usize = 1_000;
+
+    fn pair(offload: bool) -> (Udp, Udp, Route) {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = Udp::listen(loopback, offload).expect("loopback");
+        let remote = receiver.local_address().expect("bound");
+        let sender = Udp::connect(None, None, remote, offload).expect("loopback");
+        (sender, receiver, Route { socket: SocketId(0), remote, local: None })
+    }
+
+    /// Sends five datagrams and a short one, and gives the lengths that come, and how many came in one piece.
+    fn exchange(sender: &mut Udp, receiver: &Udp, route: Route) -> (Vec<usize>, usize) {
+        let bytes = vec![7; 5 * SEGMENT + 10];
+        sender.send(&Run { route, segment: SEGMENT, bytes: &bytes }).expect("loopback takes it");
+        let (mut lengths, mut most_in_a_read) = (Vec::new(), 0);
+        let mut buffers = ReceiveBuffers::new();
+        while lengths.len() < 6 {
+            let before = lengths.len();
+            receiver
+                .receive(SocketId(0), &mut buffers, |_, datagram| lengths.push(datagram.len()))
+                .expect("loopback");
+            let pieces = buffers.metas.iter().map(|meta| meta.len.div_ceil(meta.stride.max(1)));
+            most_in_a_read = most_in_a_read.max(pieces.max().unwrap_or_default());
+            assert!(lengths.len() > before, "what is sent over loopback is there at once");
+        }
+        (lengths, most_in_a_read)
+    }
+
+    #[test]
+    fn a_run_arrives_as_the_datagrams_that_it_is_made_of() {
+        for offload in [true, false] {
+            let (mut sender, receiver, route) = pair(offload);
+            let (lengths, in_one_piece) = exchange(&mut sender, &receiver, route);
+            assert_eq!(lengths, [SEGMENT, SEGMENT, SEGMENT, SEGMENT, SEGMENT, 10]);
+            assert_eq!(in_one_piece > 1, offload && sender.max_segments() > 1);
+            assert!(!sender.fell_back);
+        }
+    }
+
+    #[test]
+    fn a_way_out_that_cuts_nothing_gets_every_datagram_by_itself_and_is_told_of_once() {
+        let (mut sender, receiver, route) = pair(true);
+        // The kernel refuses to cut what has no checksum, as it does what leaves by a device without checksum offload.
+        let on: libc::c_int = 1;
+        // SAFETY: the kernel reads one int.
+        let result = unsafe {
+            let value = std::ptr::from_ref(&on).cast();
+            let len = size_of_val(&on) as libc::socklen_t;
+            libc::setsockopt(sender.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, value, len)
+        };
+        assert_eq!(result, 0);
+        for told in [true, false] {
+            let (lengths, _) = exchange(&mut sender, &receiver, route);
+            assert_eq!(lengths, [SEGMENT, SEGMENT, SEGMENT, SEGMENT, SEGMENT, 10]);
+            assert_eq!(std::mem::take(&mut sender.fell_back), told);
+        }
+    }
 }

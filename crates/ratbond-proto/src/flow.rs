@@ -74,8 +74,10 @@ impl Flow {
     }
 }
 
-/// Walks IPv6 extension headers (RFC 8200 section 4) to the transport header. Fragments and unknown chains have none.
-fn ipv6_transport(mut next: u8, mut rest: &[u8]) -> (u8, &[u8]) {
+/// Walks IPv6 extension headers (RFC 8200 section 4) to the transport header: its protocol and the bytes from there on.
+/// Fragments and unknown chains have none.
+#[must_use]
+pub fn ipv6_transport(mut next: u8, mut rest: &[u8]) -> (u8, &[u8]) {
     for _ in 0..MAX_EXTENSION_HEADERS {
         let header_len = match next {
             0 | 43 | 60 => rest.get(1).map(|&units| (usize::from(units) + 1) * 8),

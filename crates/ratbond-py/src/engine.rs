@@ -33,7 +33,7 @@ pub(crate) struct Engine {
 impl Engine {
     #[new]
     #[pyo3(signature = (*, role, protocol, tunnel_id, scheduler, mux = 1, secret = None, private_key = None,
-                        server_key = None, psk = None, cipher = "auto", listen = None, trace = false))]
+                        server_key = None, psk = None, cipher = "auto", listen = None, offload = true, trace = false))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -48,6 +48,7 @@ impl Engine {
         psk: Option<&str>,
         cipher: &str,
         listen: Option<(String, u16)>,
+        offload: bool,
         trace: bool,
     ) -> PyResult<Self> {
         let role = match role {
@@ -67,8 +68,18 @@ impl Engine {
         let listen = listen.map(|(host, port)| address(&host, port)).transpose()?;
         let seed = random_seed()?;
         let cipher = parse_cipher(cipher)?;
-        let config =
-            EngineConfig { role, protocol, cipher, tunnel_id, scheduler: kind, mux, listen, trace, seed };
+        let config = EngineConfig {
+            role,
+            protocol,
+            cipher,
+            tunnel_id,
+            scheduler: kind,
+            mux,
+            listen,
+            offload,
+            trace,
+            seed,
+        };
         let engine = py.detach(|| ratbond_io::Engine::new(config)).map_err(refused)?;
         Ok(Self { engine, tunnel_id, scheduler: Mutex::new(name) })
     }

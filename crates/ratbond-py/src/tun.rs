@@ -24,8 +24,9 @@ impl Tun {
 #[pymethods]
 impl Tun {
     #[new]
-    fn new(name: &str) -> PyResult<Self> {
-        let tun = ratbond_io::Tun::open(name).map_err(refused)?;
+    #[pyo3(signature = (name, *, offload = true))]
+    fn new(name: &str, offload: bool) -> PyResult<Self> {
+        let tun = ratbond_io::Tun::open(name, offload).map_err(refused)?;
         let (name, ifindex) = (tun.name().to_owned(), tun.ifindex());
         Ok(Self { name, ifindex, tun: Mutex::new(Some(Arc::new(tun))) })
     }

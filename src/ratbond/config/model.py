@@ -124,6 +124,11 @@ class TunnelConfig(BaseModel):
     mux: Annotated[Number, Setting("N", "1")] = Field(
         default=1, ge=1, le=11, description="Conversations per link."
     )  # convs of a tunnel: tunnel-id + 0..10
+    no_offload: Annotated[Switch, Setting(no="offload")] = Field(
+        default=False,
+        description="Read and write each packet by itself, without the kernel's segmentation offload: slower, for kernels and "
+        "drivers that get it wrong.",
+    )
     http_listen_addr: Annotated[ListenAddress, Setting("ADDRESS:PORT", DEFAULT_HTTP_LISTEN)] = Field(
         default=HostPort.parse(DEFAULT_HTTP_LISTEN),
         description="Where the status is served, to private addresses only; `disable` turns it off.",

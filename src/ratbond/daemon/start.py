@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ratbond.config import ClientConfig, ServerConfig, TunnelConfig
@@ -59,9 +60,10 @@ async def assemble(
             "the links are sealed: nobody else can read, join or disturb them",
             by="keys of each client" if config.has_key_pair else "the secret",
         )
+    make_tun = partial(Tun, offload=not config.no_offload)
     if isinstance(config, ClientConfig):
-        return Client(config, engine, network, Tun, reloader, owner)
-    return Server(config, engine, network, Tun, reloader, roster, owner)
+        return Client(config, engine, network, make_tun, reloader, owner)
+    return Server(config, engine, network, make_tun, reloader, roster, owner)
 
 
 def _sweep_leftovers() -> None:
@@ -91,6 +93,7 @@ def make_engine(config: TunnelConfig, roster: Roster | None = None) -> Engine:
         server_key=invitation.server_key if invitation else None,
         psk=invitation.psk if invitation else None,
         listen=(listen.host, listen.port) if listen else None,
+        offload=not config.no_offload,
         trace=config.trace,
     )
 

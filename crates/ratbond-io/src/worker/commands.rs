@@ -7,8 +7,9 @@ use ratbond_proto::Time;
 use ratbond_proto::endpoint::SessionId;
 use ratbond_proto::link::{Route, WanId};
 
-use super::{TunPort, Worker};
-use crate::command::{Command, Snapshot, TunReport, WanSpec};
+use super::Worker;
+use super::port::TunPort;
+use crate::command::{Command, Snapshot, WanSpec};
 use crate::error::EngineError;
 use crate::poller::Ready;
 use crate::tun::Tun;
@@ -58,7 +59,7 @@ impl Worker {
 
     /// Opens a socket for a WAN and a link over it; returns whether the WAN lacks another one.
     pub(super) fn open_link(&mut self, now: Time, wan: WanId, spec: &WanSpec) -> Result<bool, EngineError> {
-        let udp = Udp::connect(spec.device.as_deref(), spec.source, spec.remote)?;
+        let udp = Udp::connect(spec.device.as_deref(), spec.source, spec.remote, self.offload)?;
         let socket = self.add_socket(udp)?;
         Ok(self.endpoint.connect(now, wan, Route { socket, remote: spec.remote, local: None }))
     }
@@ -84,8 +85,7 @@ impl Worker {
     fn attach_tun(&mut self, session: SessionId, tun: Arc<Tun>) -> Result<(), EngineError> {
         self.detach_tun(session);
         self.poller.add(&*tun, Ready::Tun(session))?;
-        let report = TunReport { name: tun.name().to_owned(), ..TunReport::default() };
-        self.tuns.insert(session, TunPort { tun, report });
+        self.tuns.insert(session, TunPort::new(tun));
         Ok(())
     }
 

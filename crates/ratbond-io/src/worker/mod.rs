@@ -2,11 +2,11 @@
 //! lets the protocol work, and sends what came of it.
 
 mod commands;
+mod port;
 mod transmit;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ratbond_proto::bond::keys::Cipher;
@@ -14,31 +14,26 @@ use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
 use ratbond_proto::link::{SocketId, WanId};
 use ratbond_proto::{Event, Time};
 
+use self::port::TunPort;
 use self::transmit::TransmitBatch;
 use crate::clock;
-use crate::command::{CommandSource, EngineEvent, EngineEventKind, EventSink, TunReport, WanSpec};
+use crate::command::{CommandSource, EngineEvent, EngineEventKind, EventSink, WanSpec};
 use crate::error::EngineError;
 use crate::poller::{Poller, Ready};
-use crate::tun::Tun;
+use crate::tun::ReadBuffer;
 use crate::udp::{ReceiveBuffers, Udp};
 
-/// Packets read from a tun before other sources get their turn.
-const TUN_BUDGET: usize = 64;
 /// Batches sent before other sources get their turn.
 const TRANSMIT_BUDGET: usize = 16;
-const MAX_PACKET_BYTES: usize = 65_535;
 const RETRY_SOCKET_AFTER: Duration = Duration::from_secs(1);
 /// The same trouble is told at most this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-struct TunPort {
-    tun: Arc<Tun>,
-    report: TunReport,
-}
-
 /// See the module.
 pub(crate) struct Worker {
     endpoint: Box<dyn Endpoint>,
+    /// Whether its sockets may use segmentation offload.
+    offload: bool,
     poller: Poller,
     commands: CommandSource,
     events: EventSink,
@@ -52,7 +47,9 @@ pub(crate) struct Worker {
     complained: BTreeMap<String, Time>,
     receive: ReceiveBuffers,
     transmit: TransmitBatch,
-    packet: Vec<u8>,
+    tun_buffer: ReadBuffer,
+    /// Sessions whose tun has packets to write.
+    unwritten: Vec<SessionId>,
     /// Sockets or wans changed: look for sockets that nobody uses.
     stale_sockets: bool,
 }
@@ -61,6 +58,7 @@ impl Worker {
     pub(crate) fn new(
         endpoint: Box<dyn Endpoint>,
         listen: Option<Udp>,
+        offload: bool,
         commands: CommandSource,
         events: EventSink,
     ) -> Result<Self, EngineError> {
@@ -68,6 +66,7 @@ impl Worker {
         poller.add(&*commands.waker, Ready::Wake)?;
         let mut worker = Self {
             endpoint,
+            offload,
             poller,
             commands,
             events,
@@ -80,7 +79,8 @@ impl Worker {
             complained: BTreeMap::new(),
             receive: ReceiveBuffers::new(),
             transmit: TransmitBatch::default(),
-            packet: vec![0; MAX_PACKET_BYTES],
+            tun_buffer: ReadBuffer::default(),
+            unwritten: Vec::new(),
             stale_sockets: false,
         };
         if let Some(udp) = listen {
@@ -171,23 +171,11 @@ impl Worker {
 
     fn read_tun(&mut self, now: Time, session: SessionId) {
         let Some(port) = self.tuns.get_mut(&session) else { return };
-        let mut failed = None;
-        for _ in 0..TUN_BUDGET {
-            match port.tun.read(&mut self.packet) {
-                Ok(Some(len)) => {
-                    port.report.rx_packets += 1;
-                    port.report.rx_bytes += len as u64;
-                    self.endpoint.handle_packet(now, session, &self.packet[..len]);
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if let Some(error) = failed {
-            self.lose_tun(now, session, &error);
+        let endpoint = &mut self.endpoint;
+        match port.read(&mut self.tun_buffer, |packet| endpoint.handle_packet(now, session, packet)) {
+            Ok(None) => {}
+            Ok(Some(malformed)) => self.complain_words(now, "dropped from the tun", &malformed.to_string()),
+            Err(error) => self.lose_tun(now, session, &error),
         }
     }
 
@@ -201,18 +189,21 @@ impl Worker {
     }
 
     fn deliver(&mut self) {
-        while let Some((session, packet)) = self.endpoint.poll_delivery() {
-            if let Some(port) = self.tuns.get_mut(&session) {
-                match port.tun.write(packet.as_slice()) {
-                    Ok(()) => {
-                        port.report.tx_packets += 1;
-                        port.report.tx_bytes += packet.len() as u64;
-                    }
-                    // The kernel refuses packets while the device is down, and malformed ones always.
-                    Err(_) => port.report.tx_drops += 1,
-                }
+        let endpoint = &mut self.endpoint;
+        while let Some((session, packet)) = endpoint.poll_delivery() {
+            let Some(port) = self.tuns.get_mut(&session) else {
+                endpoint.recycle(session, packet);
+                continue;
+            };
+            if !port.holds {
+                self.unwritten.push(session);
             }
-            self.endpoint.recycle(session, packet);
+            port.push(packet, |packet| endpoint.recycle(session, packet));
+        }
+        for session in self.unwritten.drain(..) {
+            if let Some(port) = self.tuns.get_mut(&session) {
+                port.flush(|packet| endpoint.recycle(session, packet));
+            }
         }
     }
 
@@ -222,6 +213,7 @@ impl Worker {
                 return;
             }
             let mut troubles = Vec::new();
+            let mut fell_back = false;
             for run in self.transmit.runs() {
                 let id = run.route.socket;
                 let Some(udp) = self.sockets.get_mut(&id) else { continue };
@@ -230,6 +222,14 @@ impl Worker {
                     Ok(true) => troubles.push((id, None)),
                     Err(error) => troubles.push((id, Some(error))),
                 }
+                fell_back |= std::mem::take(&mut udp.fell_back);
+            }
+            if fell_back {
+                self.complain_words(
+                    now,
+                    "datagrams leave one by one",
+                    "the device on their way cannot cut them",
+                );
             }
             for (id, trouble) in troubles {
                 match trouble {
