@@ -22,6 +22,7 @@ pytestmark = pytest.mark.netns
 
 TUNNEL = (ip_network("10.10.10.0/30"), ip_network("fd72:6174:626f:294::/126"))
 SERVER = ip_address("192.0.2.1")
+OUTSIDE = {"4": "8.8.8.8", "6": "2001:db8:5::1"}
 WAN1 = Uplink("wan1", ip_address("10.0.1.2"), SERVER)
 WAN2 = Uplink("wan2", ip_address("10.0.2.2"), SERVER)
 UP = Wanted(
@@ -199,6 +200,38 @@ def test_who_is_told_to_end_while_it_undoes_what_was_left_undoes_it_all(tun: She
     asyncio.run(interrupted())
     assert state_of_system(tun) == before
     assert not (tmp_path / "state").exists()
+
+
+def test_a_fence_that_a_killed_run_left_is_taken_over_and_never_down(tun: Shell, tmp_path: Path) -> None:
+    before = state_of_system(tun)
+    fence = plan(Wanted(660, "tun660", 1336, fenced=EVERYTHING, server=SERVER))
+
+    async def crash(network: Network) -> None:
+        await network.reconcile(plan(replace(UP, fenced=EVERYTHING, server=SERVER)))
+        await die(network)
+
+    with_network(tmp_path / "state", crash)
+    tun("ip link delete tun660; ip tuntap add tun660 mode tun")
+
+    async def take_over() -> None:
+        network = Network(Journal(tmp_path / "state", "client-660"))
+        monitor = await asyncio.create_subprocess_exec(
+            "ip", "monitor", "rule", "route", stdout=asyncio.subprocess.PIPE
+        )
+        await asyncio.sleep(0.3)  # until it listens
+        await network.recover(keep=fence)
+        await network.reconcile(fence)
+        monitor.terminate()
+        told = (await monitor.communicate())[0].decode()
+        assert "Deleted" not in told
+        assert network.applied == fence
+        for version in "46":
+            assert tun(f"ip -{version} rule").count("suppress_prefixlength 0") == 1
+            assert "No route to host" in tun(f"ip -{version} route get {OUTSIDE[version]} 2>&1 || true")
+        await network.undo()
+
+    asyncio.run(take_over())
+    assert state_of_system(tun) == before
 
 
 def test_a_crash_before_a_step_was_done_harms_nothing(tun: Shell, tmp_path: Path) -> None:

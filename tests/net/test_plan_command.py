@@ -36,7 +36,8 @@ def the_same(host: Host, bonded: str, script: str, unbonded: str) -> None:
     assert state(host) == bonded
 
 
-def test_the_commands_of_a_plan_do_what_the_bond_does(bond: Bond) -> None:
+@pytest.mark.parametrize("fence", ["--leak", "--no-leak"])
+def test_the_commands_of_a_plan_do_what_the_bond_does(bond: Bond, fence: str) -> None:
     """Two WANs in tables of their own, strict reverse paths, translation past a firewall: nothing is told in vain or left out."""
     as_documented(bond.lab)
     here, there = bond.lab.client, bond.lab.server
@@ -44,7 +45,7 @@ def test_the_commands_of_a_plan_do_what_the_bond_does(bond: Bond) -> None:
         typed(host, "sysctl -qw net.ipv4.conf.all.rp_filter=1; sysctl -qw net.ipv6.conf.default.accept_ra=1")
         typed(host, "nft 'table inet fw { chain f { type filter hook forward priority 0; policy drop; }; }'")
     before = state(here), state(there)
-    flags = ["--nat", "--wan=wan1@10.77.1.1"]
+    flags = ["--nat", "--wan=wan1@10.77.1.1", fence]
     plans = (
         foresee(here, "client", f"--connect-addr=1.1.1.1:{PORT}", *flags),
         foresee(there, "server", "--nat"),

@@ -13,6 +13,7 @@ from ratbond.netcfg.plan import (
     EVERYTHING,
     MAIN_TABLE,
     Address,
+    Barrier,
     LooseReversePath,
     Route,
     Rule,
@@ -113,3 +114,34 @@ def test_two_tunnels_share_no_table(one: int, other: int) -> None:
     tables = [{s.table for s in plan(replace(UP, tunnel_id=n)) if isinstance(s, Route)} for n in (one, other)]
     assert one == other or not tables[0] & tables[1]
     assert all(table > 1000 for table in tables[0])
+
+
+FENCED = replace(WAITING, fenced=EVERYTHING, server=SERVER)
+
+
+def test_a_fence_is_there_before_the_bond_and_stays_when_that_is_down() -> None:
+    """Its rules are the same at any time, so that no change of state opens a gap."""
+    alone = replace(FENCED, uplinks=())
+    for wanted in (
+        alone,
+        FENCED,
+        replace(FENCED, addresses=MET.addresses),
+        replace(FENCED, addresses=MET.addresses, through=EVERYTHING),
+    ):
+        steps = plan(wanted)
+        assert [s for s in steps if isinstance(s, Rule)] == [s for s in plan(alone) if isinstance(s, Rule)]
+        assert {s.destination for s in steps if isinstance(s, Barrier)} == set(EVERYTHING)
+    assert not any(isinstance(step, Route) for step in plan(FENCED))
+
+
+def test_a_fence_lets_out_what_is_for_the_server_and_nothing_that_is_bound_to_a_wan() -> None:
+    found = rules(FENCED)
+    assert [rule.destination for rule in found if rule.destination] == [ip_network(SERVER)]
+    assert not any(rule.source for rule in found)
+
+
+def test_a_fence_around_some_networks_leaves_the_others_alone() -> None:
+    some = (ip_network("198.51.100.0/24"),)
+    found = rules(replace(FENCED, fenced=some))
+    assert {rule.destination for rule in found} == {*some, ip_network(SERVER)}
+    assert rules(replace(FENCED, fenced=some), Family.V6) == []

@@ -57,6 +57,11 @@ class ClientConfig(TunnelConfig):
         default=(),
         description="Send only this network through the tunnel, such as 198.51.100.0/24, and not everything. May be given again.",
     )
+    no_leak: Annotated[Switch, Setting(no="leak", live=True)] = Field(
+        default=False,
+        description="Let nothing that is to go through the tunnel leave any other way, also while the bond is down, and after a "
+        "crash until the next start. Needs the server's address, not its name.",
+    )
     join: Annotated[SecretStr | None, Setting(flag=False)] = Field(
         default=None, description="The word that `ratbond client add` printed on the server."
     )
@@ -96,6 +101,19 @@ class ClientConfig(TunnelConfig):
     def has_key_pair(self) -> bool:
         """Whether this client has a key of its own."""
         return self.join is not None or self.join_file is not None
+
+    @model_validator(mode="after")
+    def _check_leak(self) -> Self:
+        if self.no_leak and self.connect_addr.literal is None:
+            raise ValueError(
+                f"--no-leak: {self.connect_addr.host!r} is a name, which would have to be asked for outside the tunnel: "
+                "give the server's address"
+            )
+        if self.no_leak and self.no_default_route and not self.route:
+            raise ValueError(
+                "--no-leak is for what goes through the tunnel: leave out --no-default-route, or give --route NETWORK"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_wans(self) -> Self:

@@ -79,7 +79,8 @@ class Client(Generic[TunT]):
         async def start() -> None:
             log.info("connecting", server=str(self._config.connect_addr), tunnel_id=self._config.tunnel_id)
             async with told_when_slow("undoing what a former run left behind"):
-                await self._network.recover()
+                await self._network.recover(keep=self._tunnel.plan())
+                await self._tunnel.converge()
             async with told_when_slow("reading the network's state"):
                 self._snapshot = await self._watcher.read()
             if self._config.invitation is None:

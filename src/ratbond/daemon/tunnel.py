@@ -144,10 +144,18 @@ def wanted(
         addresses=addresses,
         networks=networks,
         through=through_tunnel(config) if up else (),
+        fenced=through_tunnel(config) if _is_fenced(config) else (),
+        server=config.connect_addr.literal
+        if isinstance(config, ClientConfig) and _is_fenced(config)
+        else None,
         uplinks=uplinks,
         families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
         translation=_translation(config, device),
     )
+
+
+def _is_fenced(config: TunnelConfig) -> bool:
+    return isinstance(config, ClientConfig) and config.no_leak
 
 
 def configured_addresses(config: TunnelConfig, peer: str) -> tuple[IPInterface, ...]:

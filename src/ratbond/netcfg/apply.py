@@ -11,6 +11,7 @@ from ratbond.netcfg.journal import Journal
 from ratbond.netcfg.plan import (
     MAIN_TABLE,
     Address,
+    Barrier,
     Forwarding,
     LooseReversePath,
     Plan,
@@ -44,16 +45,17 @@ class Network:
         """The plan that is in place."""
         return self._applied
 
-    async def recover(self) -> int:
-        """Undoes what a former run, ended by force, left behind; returns how many things that were.
+    async def recover(self, keep: Plan = ()) -> int:
+        """Undoes what a former run, ended by force, left behind, but for what is to ``keep``; returns how many things that were.
 
         It is done to its end even when the caller is cancelled meanwhile: :meth:`undo` waits for it, and only then forgets the notes.
         """
-        return await asyncio.shield(self._recover())
+        return await asyncio.shield(self._recover(keep))
 
-    async def _recover(self) -> int:
+    async def _recover(self, keep: Plan) -> int:
         async with self._busy:
-            left = self._journal.read()
+            found = self._journal.read()
+            left = [step for step in found if step not in keep]
             restored = 0
             try:
                 for step in reversed(left):
@@ -61,7 +63,8 @@ class Network:
                 restored = self._sysctls.release_all()
             except OSError as error:
                 log.warning("could not undo all that a former run left behind", why=error.strerror)
-            self._journal.write([])
+            self._applied = tuple(step for step in found if step in keep)
+            self._journal.write(list(self._applied))
             return len(left) + restored
 
     def device_gone(self, device: str) -> None:
@@ -78,12 +81,13 @@ class Network:
     async def _reconcile(self, plan: Plan) -> None:
         """Removing an address takes others of its subnet and the device's routes along: then all of that device is made anew.
 
-        The rules as well, since they lead to its routes.
+        The rules as well, since they lead to its routes; not those that lead to a barrier, which holds meanwhile.
         """
         wanted = set(plan)
         moved = {s.device for s in self._applied if isinstance(s, Address) and s not in wanted}
         if moved:
-            await self._move_to(tuple(s for s in self._applied if not _falls_with(s, moved)))
+            fenced = any(isinstance(s, Barrier) for s in self._applied)
+            await self._move_to(tuple(s for s in self._applied if not _falls_with(s, moved, fenced=fenced)))
         await self._move_to(plan)
 
     def _forget_gone(self) -> None:
@@ -153,6 +157,8 @@ class Network:
                 await self._kernel.add_address(step)
             case Route():
                 await self._kernel.add_route(step)
+            case Barrier():
+                await self._kernel.add_barrier(step)
             case Rule():
                 await self._kernel.append_rule(step)
             case LooseReversePath():
@@ -171,6 +177,8 @@ class Network:
                     await self._kernel.remove_address(step)
             case Route():
                 await self._kernel.remove_route(step)
+            case Barrier():
+                await self._kernel.remove_barrier(step)
             case Rule():
                 await self._kernel.remove_rule(step)
             case LooseReversePath():
@@ -199,7 +207,7 @@ class Network:
                 return await self._kernel.count_rules(step) == 0
             case Route() if step.table == MAIN_TABLE:
                 return False  # who takes a route out of the main table knows why
-            case Route():
+            case Route() | Barrier():
                 return not await self._kernel.has_route(step)
             case LooseReversePath():
                 return kernel.reverse_path_is_strict(step.device)
@@ -209,20 +217,24 @@ class Network:
                 return False
 
 
-def _falls_with(step: Step, devices: set[str]) -> bool:
+def _falls_with(step: Step, devices: set[str], *, fenced: bool) -> bool:
     """Whether a step must be done anew when these devices lose an address. One end's rules all lead to its one default route."""
-    return isinstance(step, Rule) or (isinstance(step, Up | Address | Route) and step.device in devices)
+    return (isinstance(step, Rule) and not fenced) or (
+        isinstance(step, Up | Address | Route) and step.device in devices
+    )
 
 
 def _outlives(step: Step, devices: set[str]) -> bool:
     """Whether a step is in place, though these devices are gone."""
-    return isinstance(step, Rule | Forwarding | Translation) or step.device not in devices
+    return isinstance(step, Barrier | Rule | Forwarding | Translation) or step.device not in devices
 
 
 def _describe(step: Step) -> str:
     match step:
         case Rule():
             return f"rule {step.priority}"
+        case Barrier():
+            return f"unreachable {step.destination}"
         case Route():
             return f"route {step.destination} dev {step.device}"
         case LooseReversePath():

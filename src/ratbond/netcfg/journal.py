@@ -22,7 +22,7 @@ from typing import Any, Final, TextIO, TypedDict
 
 from ratbond.errors import RatbondError
 from ratbond.models import Family
-from ratbond.netcfg.plan import Route, Rule, Step, Translation
+from ratbond.netcfg.plan import Barrier, Route, Rule, Step, Translation
 from ratbond.ownership import SERVICE_USER, give_to_owner_of
 
 _SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
@@ -93,7 +93,7 @@ class Journal:
             self._file,
             {
                 "format": _FORMAT,
-                "steps": [_entry(s) for s in steps if isinstance(s, (Route, Rule, Translation))],
+                "steps": [_entry(s) for s in steps if isinstance(s, (Route, Barrier, Rule, Translation))],
             },
         )
 
@@ -196,7 +196,7 @@ def _replace(path: Path, content: object) -> None:
     new.replace(path)
 
 
-def _entry(step: Route | Rule | Translation) -> dict[str, Any]:
+def _entry(step: Route | Barrier | Rule | Translation) -> dict[str, Any]:
     fields = {name: getattr(step, name) for name in step.__slots__}
     plain = {k: v if v is None or isinstance(v, int) else str(v) for k, v in fields.items()}
     return {"kind": type(step).__name__, **plain}
@@ -209,6 +209,8 @@ def _step(entry: dict[str, Any]) -> Step:
             entry[name] = ip_network(entry[name])
     if kind == "Translation":
         return Translation(**entry)
+    if kind == "Barrier":
+        return Barrier(**entry)
     if kind == "Rule":
         return Rule(**{**entry, "family": Family(entry["family"])})
     gateway = entry.get("gateway")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ratbond.models import Family, IPNetwork
-from ratbond.netcfg.plan import Address, Route, Rule, Up
+from ratbond.netcfg.plan import Address, Barrier, Route, Rule, Up
 
 PROTOCOL: Final = (
     114  # who made a route or rule (rt_protos): ours, to be told apart in `ip route` and `ip rule`
@@ -25,6 +25,9 @@ _NLM_F_CREATE: Final = 0x400
 _ANSWER_WITHIN_S: Final = 5.0
 _NO_ANSWER: Final = "the kernel does not answer"
 _NO_SUPPRESSION: Final = 0xFFFF_FFFF
+_RTN_UNICAST: Final = 1
+_RTN_UNREACHABLE: Final = 7
+BARRIER_METRIC: Final = 0x7FFF_FFFF  # no route of ours comes after it
 
 
 class Kernel:
@@ -68,6 +71,14 @@ class Kernel:
         """Removes a route, if it is there."""
         await self._call(self._netlink.route("del", **await self._route(step)), ignore=_ALREADY_GONE)
 
+    async def add_barrier(self, step: Barrier) -> None:
+        """Adds an unreachable route after all others to its network, or leaves it when it is there."""
+        await self._call(self._netlink.route("replace", **_barrier(step)))
+
+    async def remove_barrier(self, step: Barrier) -> None:
+        """Removes it, if it is there."""
+        await self._call(self._netlink.route("del", **_barrier(step)), ignore=_ALREADY_GONE)
+
     async def append_rule(self, step: Rule) -> None:
         """Adds a rule after all others of its priority, also when there is one like it (no NLM_F_EXCL)."""
         await self._call(
@@ -99,19 +110,22 @@ class Kernel:
             )
         return count
 
-    async def has_route(self, step: Route) -> bool:
-        """Whether the table holds a route to this destination."""
+    async def has_route(self, step: Route | Barrier) -> bool:
+        """Whether the table holds a route of this kind to this destination."""
+        kind = _RTN_UNREACHABLE if isinstance(step, Barrier) else _RTN_UNICAST
         length = step.destination.prefixlen
         address = str(step.destination.network_address) if length else None
         for message in await self._dump(
             "route", family=_socket_family(Family.of(step.destination)), table=step.table
         ):
             attributes = dict(message["attrs"])
-            if (attributes.get("RTA_TABLE"), attributes.get("RTA_DST"), message["dst_len"]) == (
-                step.table,
-                address,
-                length,
-            ):
+            found = (
+                message["type"],
+                attributes.get("RTA_TABLE"),
+                attributes.get("RTA_DST"),
+                message["dst_len"],
+            )
+            if found == (kind, step.table, address, length):
                 return True
         return False
 
@@ -196,6 +210,18 @@ def _rule(step: Rule) -> dict[str, Any]:
     if step.suppress_prefix_length is not None:
         fields["suppress_prefixlen"] = step.suppress_prefix_length
     return fields
+
+
+def _barrier(step: Barrier) -> dict[str, Any]:
+    family = Family.of(step.destination)
+    return {
+        "family": _socket_family(family),
+        "type": "unreachable",
+        "table": step.table,
+        "proto": PROTOCOL,
+        "priority": BARRIER_METRIC,
+        "dst": str(step.destination) if step.destination.prefixlen else "default",
+    }
 
 
 def _rule_key(attributes: dict[str, Any]) -> tuple[object, ...]:

@@ -15,6 +15,10 @@ With ``--route`` the last two are there for each network alone, those of the lon
 
 so that what main knows more exactly, a LAN inside that network say, stays where it is, and what it knows as exactly or less does not.
 
+With ``--no-leak`` the rules are there whether the bond is up or not, and the table says at its end that those networks are
+unreachable: what finds no tunnel does not fall through to main's default routes. The rules by source are left out, since they
+let through what is bound to a WAN's address.
+
 So the WANs' own default routes stay where they are, the LAN stays reachable, and what others route by rules of their own
 is left alone. The tunnel's own datagrams need none of it: their sockets are bound to their devices.
 """
@@ -61,6 +65,14 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Barrier:
+    """The last route of one of our own tables: what found no other to this network does not go on to the next table."""
+
+    destination: IPNetwork
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A policy rule."""
 
@@ -101,7 +113,7 @@ class Translation:
     )
 
 
-Step = Up | Address | Route | Rule | LooseReversePath | Forwarding | Translation
+Step = Up | Address | Route | Barrier | Rule | LooseReversePath | Forwarding | Translation
 Plan = tuple[Step, ...]
 
 
@@ -128,6 +140,8 @@ class Wanted:
     families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
     networks: tuple[IPNetwork, ...] = ()  # behind the peer
     translation: Translation | None = None
+    fenced: tuple[IPNetwork, ...] = ()  # the networks that are reached through the tunnel or not at all
+    server: IPAddress | None = None  # where it is known without links
 
 
 def plan(wanted: Wanted) -> Plan:
@@ -147,8 +161,8 @@ def plan(wanted: Wanted) -> Plan:
         if wanted.translation:
             steps += [Forwarding(family) for family in wanted.families]
             steps.append(wanted.translation)
-        for family in wanted.families:
-            steps += _through_tunnel(wanted, family)
+    for family in wanted.families:
+        steps += _through_tunnel(wanted, family)
     return tuple(dict.fromkeys(steps))
 
 
@@ -164,16 +178,17 @@ def tunnel_addresses(
 
 
 def _through_tunnel(wanted: Wanted, family: Family) -> list[Step]:
-    networks = sorted(
-        (n for n in wanted.through if Family.of(n) is family), key=lambda n: n.prefixlen, reverse=True
-    )
+    through = {n for n in wanted.through if Family.of(n) is family and wanted.addresses}
+    fenced = {n for n in wanted.fenced if Family.of(n) is family}
+    networks = sorted(through | fenced, key=lambda n: (-n.prefixlen, int(n.network_address)))
     if not networks:
         return []
     table = _TABLE_BASE + wanted.tunnel_id
     uplinks = [u for u in wanted.uplinks if Family.of(u.source) is family]
-    sources = sorted({u.source for u in uplinks}, key=int)
-    servers = sorted({u.server for u in uplinks}, key=int)
-    steps: list[Step] = [Route(network, wanted.tun, table) for network in networks]
+    sources = sorted({u.source for u in uplinks}, key=int) if not fenced else []
+    servers = sorted({u.server for u in uplinks} | _known_server(wanted, family), key=int)
+    steps: list[Step] = [Barrier(network, table) for network in networks if network in fenced]
+    steps += [Route(network, wanted.tun, table) for network in networks if network in through]
     steps += [Rule(family, RULE_PRIORITY, MAIN_TABLE, source=ip_network(source)) for source in sources]
     steps += [Rule(family, RULE_PRIORITY, MAIN_TABLE, destination=ip_network(server)) for server in servers]
     for network in networks:
@@ -184,6 +199,10 @@ def _through_tunnel(wanted: Wanted, family: Family) -> list[Step]:
             Rule(family, RULE_PRIORITY, table, destination=to),
         ]
     return steps
+
+
+def _known_server(wanted: Wanted, family: Family) -> set[IPAddress]:
+    return {wanted.server} if wanted.server and Family.of(wanted.server) is family else set()
 
 
 def _way_to_server(tunnel_id: int, uplink: Uplink) -> list[Step]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ratbond.models import Family, IPInterface
-from ratbond.netcfg.kernel import PROTOCOL
-from ratbond.netcfg.plan import MAIN_TABLE, Address, Route, Rule, Up
+from ratbond.models import Family, IPInterface, IPNetwork
+from ratbond.netcfg.kernel import BARRIER_METRIC, PROTOCOL
+from ratbond.netcfg.plan import MAIN_TABLE, Address, Barrier, Route, Rule, Up
 
 TO_BE_ASSIGNED = "ADDRESS"  # stands for one that the peer has yet to say
 
 
-def command(step: Up | Address | Route | Rule) -> str:
+def command(step: Up | Address | Route | Barrier | Rule) -> str:
     """The command that does a step."""
     match step:
         case Up(device=device, mtu=mtu):
@@ -18,6 +18,8 @@ def command(step: Up | Address | Route | Rule) -> str:
             return f"{_ip(Family.of(interface))} address add {_address(interface)} dev {device}"
         case Route():
             return _route(step)
+        case Barrier():
+            return _barrier(step)
         case Rule():
             return _rule(step)
 
@@ -28,12 +30,22 @@ def setting(key: str, value: str) -> str:
     return f"sysctl -w net{'/' if '.' in key else '.'}{dotted}={value}"
 
 
+def _barrier(step: Barrier) -> str:
+    return (
+        f"{_ip(Family.of(step.destination))} route add unreachable {_network(step.destination)} "
+        f"table {step.table} metric {BARRIER_METRIC} proto {PROTOCOL}"
+    )
+
+
+def _network(destination: IPNetwork) -> str:
+    return str(destination) if destination.prefixlen else "default"
+
+
 def _route(step: Route) -> str:
-    destination = str(step.destination) if step.destination.prefixlen else "default"
     gateway = f" via {step.gateway}" if step.gateway else ""
     onlink = " onlink" if step.gateway else ""
     return (
-        f"{_ip(Family.of(step.destination))} route add {destination}{gateway} dev {step.device} "
+        f"{_ip(Family.of(step.destination))} route add {_network(step.destination)}{gateway} dev {step.device} "
         f"table {_table(step.table)} proto {PROTOCOL}{onlink}"
     )
 

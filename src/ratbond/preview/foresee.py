@@ -91,6 +91,7 @@ async def _uplinks(config: ClientConfig, snapshot: Snapshot) -> tuple[tuple[Upli
 def _client_stages(config: ClientConfig, uplinks: tuple[Uplink, ...]) -> list[tuple[When, Plan]]:
     addresses = _UNKNOWN if config.invitation else configured_addresses(config, peer="ratbond")
     return [
+        (When.START, plan(wanted(config, config.device))),
         (When.LINKS, plan(wanted(config, config.device, uplinks))),
         (When.MET, plan(wanted(config, config.device, uplinks, addresses=addresses))),
         (When.UP, plan(wanted(config, config.device, uplinks, addresses=addresses, up=True))),
