@@ -56,6 +56,14 @@ class Event:
     addresses: list[str]  # "10.66.0.2/30"; this end's own
     at_ns: int  # CLOCK_MONOTONIC
 
+class Preference(TypedDict):
+    """What is wanted of a link."""
+
+    tier: Literal["primary", "secondary", "backup"]
+    up_bps: int | None  # the most that the client sends over it, of IP packets; None: no cap
+    down_bps: int | None  # the same of the server
+    weight: int  # 1 to 1000: flows or packets for each of another; not of the adaptive scheduler
+
 class LinkSnapshot(TypedDict):
     """One conversation of one link. Counters count since the link was made."""
 
@@ -63,6 +71,10 @@ class LinkSnapshot(TypedDict):
     name: str
     conv: int
     state: Literal["connecting", "up", "suspect", "dead"]
+    tier: Literal["primary", "secondary", "backup"]  # as is all up to weight: the client's, once it has told
+    cap_up_bps: int | None
+    cap_down_bps: int | None
+    weight: int
     local: str  # "ip:port" or "" when not known
     remote: str
     rtt_ms: float  # smoothed; 0.0 before the first sample
@@ -192,6 +204,8 @@ class Engine:
         """Takes a link out at once: the peer is told over the others, what it held goes over the others."""
     def rename_link(self, link: int, name: str) -> None:
         """Client: the link's device has another name now. Events and snapshots have it from then on; nothing else changes."""
+    def prefer(self, link: int, preference: Preference) -> None:
+        """Client: the link is used so from now on, at both ends; over the kcp protocol, for what the client sends."""
     def attach_tun(self, session: int, tun: Tun) -> None: ...
     def detach_tun(self, session: int) -> None: ...
     def set_clients(self, clients: list[NamedClient]) -> None:
@@ -291,13 +305,13 @@ class SimulatorResult(TypedDict):
 class Simulator:
     """Both ends of a sealed tunnel over simulated links, in virtual time; links are told by their place.
 
-    A link is (settings up, settings down). It is connected when the constructor returns. Wrong values raise
+    A link is (settings up, settings down, what is wanted of it). It is connected when the constructor returns. Wrong values raise
     :class:`ValueError`.
     """
 
     def __init__(
         self,
-        links: list[tuple[LinkSettings, LinkSettings]],
+        links: list[tuple[LinkSettings, LinkSettings, Preference]],
         *,
         scheduler: Literal["adaptive", "consistent", "roundrobin"] = "adaptive",
         seed: int = 1,
@@ -318,6 +332,8 @@ class Simulator:
     ) -> None:
         """UDP packets of one size at a steady pace."""
     def set(self, link: int, direction: Literal["up", "down"], **changes: Unpack[LinkSettings]) -> None: ...
+    def prefer(self, link: int, preference: Preference) -> None:
+        """The link is used so from now on."""
     def pull(self, link: int) -> None:
         """As if the client's interface went down."""
     def restore(self, link: int) -> None: ...

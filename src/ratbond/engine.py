@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from ratbond._core import Engine, EngineError, Event, Tun, keep_memory_private, public_key
 
 if TYPE_CHECKING:
-    from ratbond._core import EventKind, LinkSnapshot, NamedClient, SessionSnapshot
+    from ratbond._core import EventKind, LinkSnapshot, NamedClient, Preference, SessionSnapshot
 
 Scheduler = Literal["adaptive", "consistent", "roundrobin"]
 
@@ -19,6 +19,7 @@ __all__ = [
     "EventKind",
     "LinkSnapshot",
     "NamedClient",
+    "Preference",
     "Scheduler",
     "SessionSnapshot",
     "Tun",
@@ -64,6 +65,9 @@ class EngineApi(Protocol[TunT_contra]):
 
     def rename_link(self, link: int, name: str) -> None:
         """Calls a link by another name from now on."""
+
+    def prefer(self, link: int, preference: Preference) -> None:
+        """Says what is wanted of a link from now on."""
 
     def attach_tun(self, session: int, tun: TunT_contra) -> None:
         """Gives a session its tun."""

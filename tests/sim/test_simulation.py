@@ -83,6 +83,17 @@ def test_a_link_may_change() -> None:
     assert before < 15 < 95 < after
 
 
+def test_a_secondary_link_is_spared_until_it_is_needed_and_a_cap_holds() -> None:
+    simulation = Simulation([SLOW, Link("4mbit,40ms", "lte", tier="secondary", rate="-/2mbit")])
+    simulation.stream(400, packet_bytes=1400)  # 4.5 Mbit/s
+    simulation.download(flows=4, start_s=5)
+    simulation.at(10, lambda bond: bond.prefer(1, tier="backup"))
+    lte = simulation.run(14).link("lte")
+    assert sum(lte.down_bps[:5]) < 0.01 * 5 * 4.5e6
+    assert 1.5e6 < sum(lte.down_bps[7:10]) / 3 < 2.05e6
+    assert sum(lte.down_bps[11:]) < 0.05e6
+
+
 def test_loads_begin_and_end_when_they_are_told() -> None:
     simulation = Simulation([SLOW])
     name = simulation.download(start_s=2, stop_s=4)
@@ -118,6 +129,8 @@ def pull_what_is_not_there(bond: Bond) -> None:
         (lambda: Simulation([]), ValueError, "1 to 32 links"),
         (lambda: Simulation([Link("fast")]), SpecError, "'fast'"),
         (lambda: Simulation([Link("8mbit,200s")]), ValueError, "delay"),
+        (lambda: Simulation([Link("8mbit,9ms", tier="best")]), ValueError, "secondary"),
+        (lambda: Simulation([Link("8mbit,9ms", rate="fast")]), ValueError, "no rate"),
         (lambda: Simulation([SLOW]).at(-1, pull_what_is_not_there), ValueError, "-1"),
     ],
 )

@@ -12,7 +12,7 @@ import ratbond.engine
 from ratbond.engine import EngineError, Event, Scheduler
 
 if TYPE_CHECKING:
-    from ratbond.engine import EventKind, LinkSnapshot, NamedClient, SessionSnapshot
+    from ratbond.engine import EventKind, LinkSnapshot, NamedClient, Preference, SessionSnapshot
 
 
 @dataclass
@@ -48,6 +48,7 @@ class FakeEngine:
 
     links: dict[int, tuple[str, str | None, tuple[str, int]]] = field(default_factory=dict)
     removed: list[tuple[int, str]] = field(default_factory=list)
+    preferences: dict[int, Preference] = field(default_factory=dict)
     refusal: str = ""  # what add_link says, when it is to refuse
     tuns: dict[int, object] = field(default_factory=dict)
     closed: bool = False
@@ -72,6 +73,9 @@ class FakeEngine:
         os.eventfd_read(self._fd)
         taken, self._waiting = self._waiting, []
         return cast("list[Event]", taken)
+
+    def prefer(self, link: int, preference: Preference) -> None:
+        self.preferences[link] = preference
 
     def set_scheduler(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -134,7 +138,8 @@ _SESSION_COUNTERS = _fields_of("SessionSnapshot")
 def link_snapshot(**changes: object) -> LinkSnapshot:
     """A link's counters, all zero but for what is given."""
     texts = {"name": "wan1", "state": "up", "local": "10.0.1.2:4000", "remote": "192.0.2.1:12345"}
-    return cast("LinkSnapshot", dict.fromkeys(_LINK_COUNTERS, 0) | texts | changes)
+    wanted = {"tier": "primary", "cap_up_bps": None, "cap_down_bps": None}
+    return cast("LinkSnapshot", dict.fromkeys(_LINK_COUNTERS, 0) | texts | wanted | changes)
 
 
 def session_snapshot(*links: LinkSnapshot, **changes: object) -> SessionSnapshot:

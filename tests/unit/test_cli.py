@@ -90,7 +90,9 @@ def test_help_begins_with_the_two_ends_and_says_each_command_in_a_whole_line(
 
 
 ISSUE_FLAGS = {
-    "client": ["--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--join-file"],
+    "client": [
+        "--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--join-file", "--policy",
+    ],
     "server": ["--listen-addr", "--clients-file"],
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",

@@ -211,7 +211,7 @@ def test_show_is_toml_that_tells_where_each_value_came_from_and_no_secret(
     )
     values = tomllib.loads(out)
     assert (values["tunnel_id"], values["no_wan"], values["aes"]) == (7, ["eth2"], True)
-    assert values["links"] == {"dsl.1": {"wan": "eth0"}}
+    assert values["links"] == {"dsl.1": {"wan": "eth0", "tier": "primary", "weight": 1}}
 
 
 def test_what_show_prints_is_a_file_that_says_the_same(

@@ -8,6 +8,7 @@ use ratbond_proto::addressing::Assignment;
 use ratbond_proto::bond::endpoint::NamedClient;
 use ratbond_proto::endpoint::{SessionId, SessionReport};
 use ratbond_proto::link::WanId;
+use ratbond_proto::preference::Preference;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Peer, Time};
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     AddWan(WanSpec, SyncSender<Result<WanId, EngineError>>),
     RemoveWan(WanId, String),
     RenameWan(WanId, String),
+    Prefer(WanId, Preference),
     AttachTun(SessionId, Arc<Tun>, SyncSender<Result<(), EngineError>>),
     DetachTun(SessionId, SyncSender<()>),
     SetClients(Vec<NamedClient>, SyncSender<()>),

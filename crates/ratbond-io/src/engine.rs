@@ -11,6 +11,7 @@ use ratbond_proto::bond::handshake::ServerKeys;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::kcp::{Crypt, KcpEndpoint, KcpEndpointConfig};
 use ratbond_proto::link::WanId;
+use ratbond_proto::preference::Preference;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::trace::{Traced, Wire};
 use ratbond_proto::{Role, Time};
@@ -126,6 +127,14 @@ impl Engine {
     /// When the engine is closed.
     pub fn rename_wan(&self, wan: WanId, name: String) -> Result<(), EngineError> {
         self.tell(Command::RenameWan(wan, name))
+    }
+
+    /// Client: a WAN is used so from now on; the peer follows, as far as the protocol can tell it.
+    ///
+    /// # Errors
+    /// When the engine is closed.
+    pub fn prefer(&self, wan: WanId, preference: Preference) -> Result<(), EngineError> {
+        self.tell(Command::Prefer(wan, preference))
     }
 
     /// Packets of a session go to and come from `tun` from now on.

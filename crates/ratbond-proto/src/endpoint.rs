@@ -10,6 +10,7 @@ use crate::bond::keys::Cipher;
 use crate::event::{Event, Peer};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
+use crate::preference::Preference;
 use crate::scheduler::SchedulerKind;
 use crate::session::{LinkReport, SessionStats};
 use crate::time::Time;
@@ -67,6 +68,9 @@ pub struct SessionReport {
 pub trait Endpoint: Send {
     /// Client: opens a link of a WAN over a socket of its own, if the WAN lacks one; returns whether it lacks another.
     fn connect(&mut self, now: Time, wan: WanId, route: Route) -> bool;
+
+    /// Client: a WAN is used so from now on, whether it has links or not. Nothing is remembered of a WAN that is removed.
+    fn prefer(&mut self, _now: Time, _wan: WanId, _preference: Preference) {}
 
     /// All links of a WAN leave the bond; `reason` is for the log.
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str);

@@ -16,6 +16,7 @@ pub mod numbering;
 pub mod outer;
 pub mod packet;
 pub mod path;
+pub mod preference;
 pub mod queue;
 pub mod resequencer;
 pub mod scheduler;

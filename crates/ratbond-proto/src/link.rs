@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::event::{DownReason, Peer};
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
+use crate::preference::{Preference, Tier};
 use crate::time::Time;
 
 /// Names a link within its session. Never used again after the link is gone.
@@ -60,8 +61,8 @@ pub enum Received<L: Link> {
         /// How many.
         count: u16,
     },
-    /// The peer is there.
-    Hello(Peer),
+    /// The peer is there. Where the protocol has words for it: what it wants of the link.
+    Hello(Peer, Option<Preference>),
     /// The peer took a link down.
     LinkDown(L::Farewell),
     /// Something that is the endpoint's business.
@@ -110,6 +111,8 @@ pub struct Outlook {
     pub key: u32,
     /// Whether the session lets it carry packets; a link itself says yes.
     pub usable: bool,
+    /// What its owner wants it for; told by the session.
+    pub tier: Tier,
     /// Whether its window lets a packet in, now or when the pace does.
     pub has_room: bool,
     /// The peer's clock at arrival less this end's at departure when nothing waited, in µs modulo 2^32: the offset of the
@@ -165,6 +168,9 @@ pub trait Link: Sized {
     fn connect_timeout(&self) -> Duration {
         Duration::from_secs(3)
     }
+
+    /// What its owner wants of it: a cap on what is sent, in bytes a second of UDP payload. A client's link tells the peer.
+    fn prefer(&mut self, preference: &Preference, cap: Option<u64>);
 
     /// How many packets it takes now.
     fn room(&self, now: Time) -> usize;

@@ -16,6 +16,7 @@ use crate::kcp::segment::{Cmd, Segments};
 use crate::kcp::{Crypt, crypt, fec};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
+use crate::preference::Preference;
 use crate::scheduler::SchedulerKind;
 use crate::time::Time;
 
@@ -95,6 +96,10 @@ impl Endpoint for Traced {
 
     fn set_clients(&mut self, now: Time, clients: Vec<NamedClient>) {
         self.inner.set_clients(now, clients);
+    }
+
+    fn prefer(&mut self, now: Time, wan: WanId, preference: Preference) {
+        self.inner.prefer(now, wan, preference);
     }
 
     fn set_scheduler(&mut self, scheduler: SchedulerKind) {

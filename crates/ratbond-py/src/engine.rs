@@ -18,6 +18,7 @@ use ratbond_proto::scheduler::SchedulerKind;
 use crate::client::{NamedClient, parse_key};
 use crate::error::{refused, usage};
 use crate::event::Event;
+use crate::preference::Wanted;
 use crate::snapshot::{self, Facts};
 use crate::tun::Tun;
 
@@ -118,6 +119,10 @@ impl Engine {
 
     fn rename_link(&self, link: u32, name: String) -> PyResult<()> {
         self.engine.rename_wan(WanId(link), name).map_err(refused)
+    }
+
+    fn prefer(&self, link: u32, preference: Wanted) -> PyResult<()> {
+        self.engine.prefer(WanId(link), preference.into_engine()?).map_err(refused)
     }
 
     fn attach_tun(&self, py: Python<'_>, session: u32, tun: &Tun) -> PyResult<()> {

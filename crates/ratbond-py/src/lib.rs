@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod event;
 mod link_settings;
+mod preference;
 mod simulator;
 mod snapshot;
 mod tun;

@@ -13,6 +13,7 @@ use ratbond_sim::trial::{LinkOutcome, LoadOutcome, Trial};
 
 use crate::engine::parse_scheduler;
 use crate::link_settings::{changed, invalid};
+use crate::preference::Wanted;
 
 const MAX_LINKS: usize = 32;
 
@@ -23,8 +24,8 @@ pub(crate) struct Simulator {
     links: usize,
 }
 
-/// What a link is like up, and down.
-type LinkArgument<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>);
+/// What a link is like up, and down, and what it is wanted for.
+type LinkArgument<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Wanted);
 
 #[pymethods]
 impl Simulator {
@@ -38,11 +39,14 @@ impl Simulator {
             )));
         }
         let (scheduler, _) = parse_scheduler(scheduler)?;
-        let config = |settings| changed(&LinkConfig::default(), settings);
-        let links =
-            links.iter().map(|(up, down)| Ok([config(up)?, config(down)?])).collect::<PyResult<Vec<_>>>()?;
-        let trial = py.detach(|| Trial::new(scheduler, &links, seed));
-        Ok(Self { trial: Mutex::new(trial), links: links.len() })
+        let config = |settings: &Bound<'_, PyDict>| changed(&LinkConfig::default(), settings);
+        let (mut configs, mut preferences) = (Vec::new(), Vec::new());
+        for (up, down, wanted) in links {
+            configs.push([config(&up)?, config(&down)?]);
+            preferences.push(wanted.into_engine()?);
+        }
+        let trial = py.detach(|| Trial::new(scheduler, &configs, &preferences, seed));
+        Ok(Self { trial: Mutex::new(trial), links: configs.len() })
     }
 
     /// Seconds that it has run.
@@ -93,6 +97,12 @@ impl Simulator {
         };
         let config = changed(one_way.config(), changes)?;
         one_way.reconfigure(now_ns, config).map_err(invalid)
+    }
+
+    fn prefer(&self, link: usize, preference: Wanted) -> PyResult<()> {
+        let index = self.known(link)?;
+        self.trial().prefer(index, preference.into_engine()?);
+        Ok(())
     }
 
     fn pull(&self, link: usize) -> PyResult<()> {

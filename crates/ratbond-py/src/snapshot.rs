@@ -11,6 +11,7 @@ use ratbond_proto::endpoint::SessionReport;
 use ratbond_proto::session::{LinkReport, LinkState};
 
 use crate::event::peer_name;
+use crate::preference::tier_name;
 
 /// What the engine was made with and the worker does not tell again.
 pub(crate) struct Facts {
@@ -88,6 +89,10 @@ fn identity(dict: &Bound<'_, PyDict>, snapshot: &Snapshot, link: &LinkReport) ->
             LinkState::Suspect { .. } => "suspect",
         },
     )?;
+    dict.set_item("tier", tier_name(link.preference.tier))?;
+    dict.set_item("cap_up_bps", link.preference.up_bps)?;
+    dict.set_item("cap_down_bps", link.preference.down_bps)?;
+    dict.set_item("weight", link.preference.weight)?;
     dict.set_item("local", local.map(|local| local.to_string()).unwrap_or_default())?;
     dict.set_item("remote", link.route.remote.to_string())?;
     let since =

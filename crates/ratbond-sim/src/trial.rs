@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use ratbond_netem::LinkConfig;
+use ratbond_proto::link::WanId;
+use ratbond_proto::preference::Preference;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Role, Time};
 
@@ -89,13 +91,21 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// A bond that has connected, over links that are given as up and down. Its clock is at zero.
+    /// A bond that has connected, over links that are given as up and down and what is wanted of them. Its clock is at zero.
     ///
     /// # Panics
     /// A configuration has a value that no link can have, or there are more than 256 links.
     #[must_use]
-    pub fn new(scheduler: SchedulerKind, links: &[[LinkConfig; 2]], seed: u64) -> Self {
+    pub fn new(
+        scheduler: SchedulerKind,
+        links: &[[LinkConfig; 2]],
+        preferences: &[Preference],
+        seed: u64,
+    ) -> Self {
         let mut pair = Pair::bond_over(scheduler, links, seed);
+        for (index, &preference) in preferences.iter().enumerate() {
+            pair.client.endpoint.prefer(pair.now, WanId(index as u32), preference);
+        }
         pair.connect_within(CONNECT_WITHIN);
         pair.run_for(SECOND);
         pair.client.delivered.clear();
@@ -114,6 +124,11 @@ impl Trial {
             }
         }
         trial
+    }
+
+    /// A link is used otherwise from now on.
+    pub fn prefer(&mut self, index: usize, preference: Preference) {
+        self.pair.client.endpoint.prefer(self.pair.now, WanId(index as u32), preference);
     }
 
     /// How far it has run.

@@ -20,13 +20,11 @@ from pydantic import (
 
 from ratbond.config import parse_network
 from ratbond.errors import UsageError
-from ratbond.models import HostPort, IPNetwork
+from ratbond.models import HostPort, IPNetwork, parse_rate
 from ratbond.secret import is_key
 
 DEFAULT_POOL: Final = "10.66.0.0/16"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(kbit|mbit|gbit)")
-_UNITS: Final = {"kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 
 
 def _parse_name(value: object) -> object:
@@ -43,13 +41,7 @@ def _parse_key(value: object) -> object:
 
 
 def _parse_rate(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    found = _RATE.fullmatch(value.strip().lower())
-    bps = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if bps < 1:
-        raise ValueError(f"{value!r} is no rate: write a number with its unit, such as 20mbit or 512kbit")
-    return bps
+    return parse_rate(value) if isinstance(value, str) else value
 
 
 def _parse_lan(value: object) -> object:

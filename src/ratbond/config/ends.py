@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ratbond.config.model import Role, TunnelConfig
 from ratbond.config.secrets import read_invitation
-from ratbond.config.values import Address, DeviceName, Endpoint, FilePath, Network, Setting, Switch, Wans
+from ratbond.config.values import (
+    Address,
+    DeviceName,
+    Endpoint,
+    FilePath,
+    LinkCaps,
+    Network,
+    Number,
+    Quota,
+    Setting,
+    Switch,
+    Wans,
+)
 from ratbond.invitation import Invitation
-from ratbond.models import HostPort, WanSpec
+from ratbond.models import MAX_WEIGHT, Caps, HostPort, LinkQuota, Preference, Tier, WanSpec
 
 
 class LinkSettings(BaseModel):
@@ -21,11 +34,41 @@ class LinkSettings(BaseModel):
     wan: DeviceName | None = Field(default=None, description="The interface; without it, the table's name.")
     address: Address | None = Field(default=None, description="Send from this address of it.")
     gateway: Address | None = Field(default=None, description="Send over this gateway.")
+    tier: Tier = Field(
+        default=Tier.PRIMARY,
+        description="When it is used: primary always, secondary for what the primary links cannot carry, backup when no "
+        "other link is up.",
+    )
+    rate: LinkCaps | None = Field(
+        default=None, description="The most that goes over it, up/down, such as 5mbit/20mbit; - is no cap."
+    )
+    weight: Number = Field(
+        default=1,
+        ge=1,
+        le=MAX_WEIGHT,
+        description="Flows (consistent) or packets (roundrobin) for each of another link; the adaptive scheduler measures.",
+    )
+
+    quota: Quota | None = Field(
+        default=None,
+        description="What it may carry both ways in a day, week or month, such as 50GB/month; with a warning at 80 %.",
+    )
+    quota_then: Literal["backup", "stop"] | None = Field(
+        default=None,
+        description="What becomes of it when the quota is used up: a backup (the default), or it stops.",
+    )
+
+    @property
+    def preference(self) -> Preference:
+        """What is wanted of it."""
+        return Preference(self.tier, self.rate or Caps(), self.weight)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.address and self.gateway and self.address.version != self.gateway.version:
             raise ValueError("the address and the gateway must be of one family")
+        if self.quota_then and self.quota is None:
+            raise ValueError("quota_then needs a quota")
         return self
 
 
@@ -39,16 +82,22 @@ class ClientConfig(TunnelConfig):
     connect_addr: Annotated[Endpoint, Setting("HOST:PORT")] = Field(
         description="The server: address:port, [v6]:port or name:port. A name is looked up again when all links are down."
     )
-    wan: Annotated[Wans, Setting("IFACE[=ADDRESS][@GATEWAY]", live=True)] = Field(
+    wan: Annotated[Wans, Setting("IFACE[=ADDRESS][@GATEWAY][,tier=...][,rate=UP/DOWN]", live=True)] = Field(
         default=(),
         description="Also use this interface, whatever routes it has; with a source address and a gateway if it needs them. "
-        "May be given again.",
+        "tier is primary, secondary (for what the primary links cannot carry) or backup (when no other is up); rate, such as "
+        "5mbit/20mbit, caps it. May be given again.",
     )
     no_wan: Annotated[tuple[DeviceName, ...], Setting("IFACE", live=True)] = Field(
         default=(), description="Leave this interface alone. May be given again."
     )
     links: Annotated[Links, Setting(flag=False, live=True)] = Field(
         default_factory=dict, description="WANs by name, as --wan names them."
+    )
+    policy: Annotated[str | None, Setting("NAME", live=True)] = Field(
+        default=None,
+        description="Decide anew all the time how links are used: cost, latency-first, time-of-day HH:MM-HH:MM, or your own as "
+        "module:Class.",
     )
     no_default_route: Annotated[Switch, Setting(no="default-route", live=True)] = Field(
         default=False, description="Do not route everything through the tunnel."
@@ -89,8 +138,25 @@ class ClientConfig(TunnelConfig):
     @property
     def named_wans(self) -> tuple[WanSpec, ...]:
         """The WANs that the user names, by ``wan`` or in tables; where both do, ``wan`` counts."""
-        tables = (WanSpec(link.wan or name, link.address, link.gateway) for name, link in self.links.items())
+        tables = (
+            WanSpec(link.wan or name, link.address, link.gateway, link.preference)
+            for name, link in self.links.items()
+        )
         return tuple({spec.device: spec for spec in (*tables, *self.wan)}.values())
+
+    @property
+    def preferences(self) -> dict[str, Preference]:
+        """What is wanted of the WANs that are named, by the names of their devices."""
+        return {spec.device: spec.preference for spec in self.named_wans}
+
+    @property
+    def quotas(self) -> dict[str, LinkQuota]:
+        """What the WANs with a quota may carry, by the names of their devices."""
+        return {
+            link.wan or name: replace(link.quota, then=link.quota_then or "backup")
+            for name, link in self.links.items()
+            if link.quota
+        }
 
     @property
     def invitation(self) -> Invitation | None:

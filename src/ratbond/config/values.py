@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Strict, WithJsonSchema
 
-from ratbond.models import HostPort, IPAddress, IPNetwork, WanSpec, is_device_name
+from ratbond.models import Caps, HostPort, IPAddress, IPNetwork, LinkQuota, WanSpec, is_device_name
 
 _MAX_DEVICE_NAME: Final = 15
 
@@ -41,6 +41,18 @@ def _parse_wans(value: object) -> object:
         if isinstance(value, (list, tuple))
         else value
     )
+
+
+def _parse_caps(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('write "up/down", such as "5mbit/20mbit"')  # noqa: TRY004 (pydantic catches no other)
+    return Caps.parse(value)
+
+
+def _parse_quota(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('write "50GB/month"')  # noqa: TRY004 (pydantic catches no other)
+    return LinkQuota.parse(value)
 
 
 def _parse_device_name(value: object) -> object:
@@ -136,6 +148,16 @@ ListenAddress = Annotated[
     HostPort | None,
     BeforeValidator(_parse_listen),
     WithJsonSchema({"type": "string", "pattern": r"^(disable|\S+:[0-9]+)$"}),
+]
+LinkCaps = Annotated[
+    Caps,
+    BeforeValidator(_parse_caps),
+    WithJsonSchema({"type": "string", "pattern": r"^(-|[0-9.]+[kmg]bit)(/(-|[0-9.]+[kmg]bit))?$"}),
+]
+Quota = Annotated[
+    LinkQuota,
+    BeforeValidator(_parse_quota),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ *([MmGgTt][Bb]) */ *(day|week|month)$"}),
 ]
 Wans = Annotated[
     tuple[WanSpec, ...],

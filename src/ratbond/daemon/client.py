@@ -13,10 +13,12 @@ from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.runtime import EventPump, Owner, Process, all_or_none, log_event, told_when_slow
+from ratbond.daemon.steering import Steering
 from ratbond.daemon.tunnel import Tunnel, overlap, refuse_overlap
 from ratbond.daemon.uplinks import Uplinks
 from ratbond.daemon.ways import link_policy, uplink_over
 from ratbond.engine import EngineApi, Event, TunApi
+from ratbond.errors import RatbondError
 from ratbond.links.choice import LinkPolicy, choose_links, why_not, why_not_yet
 from ratbond.links.model import Snapshot, WanLink
 from ratbond.links.watch import Watcher
@@ -54,7 +56,9 @@ class Client(Generic[TunT]):
         self._tunnel = Tunnel(config, engine, network, make_tun)
         self._loop = asyncio.get_running_loop()
         self._uplinks = Uplinks(engine, self._loop.time)
-        self._reporter = Reporter(config, engine)
+        self._steering = Steering(config, engine, self._steer)
+        self._uplinks.prefer(self._steering.preferences)
+        self._reporter = Reporter(config, engine, usage=self._steering.usage)
         self._owner = owner or Process()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
@@ -73,6 +77,7 @@ class Client(Generic[TunT]):
             pump.close()
             self._watcher.close()
             await self._network.undo()
+            self._steering.close()
             self._engine.close()
             self._tunnel.close()
 
@@ -90,7 +95,12 @@ class Client(Generic[TunT]):
             self._owner.ready()
             told = partial(self._owner.keep_told, self._reporter.status)
             await all_or_none(
-                self._watch, self._keep_resolving, self._keep_converging, self._reporter.run, told
+                self._watch,
+                self._keep_resolving,
+                self._keep_converging,
+                self._steering.run,
+                self._reporter.run,
+                told,
             )
 
         await self._owner.run(start, cleanup=cleanup, reload=self._reload)
@@ -105,6 +115,11 @@ class Client(Generic[TunT]):
         if config is not None:
             take_common(self._config, config, self._engine)
             self._config = config
+            try:
+                self._steering.configure(config)
+            except RatbondError as error:
+                log.error("quotas and policy are as before", why=str(error))
+            self._uplinks.prefer(self._steering.preferences)
             self._tunnel.configure(config)
             self._reporter.configure(config)
             self._changed.set()
@@ -156,11 +171,26 @@ class Client(Generic[TunT]):
     async def _converge(self, snapshot: Snapshot) -> None:
         """Brings system and engine to the present links. What a new link needs of the system comes first."""
         policy = self._policy()
+        stopped = self._steering.stopped
         links = choose_links(snapshot, policy) if self._remotes else []
+        links = [link for link in links if link.device not in stopped]
         self._ways = {link.index: self._ways[link.index] for link in links if link.index in self._ways}
         await self._tunnel.converge(tuple([await self._uplink_of(link) for link in links]))
-        self._uplinks.reconcile(links, self._remotes, lambda index: why_not(snapshot, policy, index))
+        self._uplinks.reconcile(links, self._remotes, self._why_gone(snapshot, policy))
         self._say_what_is_missing()
+
+    def _why_gone(self, snapshot: Snapshot, policy: LinkPolicy) -> Callable[[int], str]:
+        def why(index: int) -> str:
+            device = snapshot.device_at(index)
+            is_stopped = device is not None and device.name in self._steering.stopped
+            return "its quota is used up" if is_stopped else why_not(snapshot, policy, index)
+
+        return why
+
+    def _steer(self) -> None:
+        """What is wanted of the links has changed."""
+        self._uplinks.prefer(self._steering.preferences)
+        self._changed.set()
 
     def _policy(self) -> LinkPolicy:
         return link_policy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -32,8 +33,12 @@ _SAME_NAME: Final = frozenset(f.name for f in fields(LinkStatus)) - {
     "uptime_s",
     "hello_age_s",
     "rates",
+    "quota_bytes",
+    "quota_used_bytes",
 }
 
+Usage = Callable[[str], tuple[int, int] | None]
+"""What a link of a name may carry, and has carried, in bytes; none without a quota."""
 Counters = tuple[int, int, int, int]  # tx bytes, rx bytes, tx packets, rx packets
 
 
@@ -48,10 +53,17 @@ class Sample:
 class Reporter:
     """Samples the counters, serves the status, and writes the line of statistics."""
 
-    def __init__(self, config: TunnelConfig, engine: EngineApi[Any], roster: Roster | None = None) -> None:
+    def __init__(
+        self,
+        config: TunnelConfig,
+        engine: EngineApi[Any],
+        roster: Roster | None = None,
+        usage: Usage = lambda _name: None,
+    ) -> None:
         self._config = config
         self._engine = engine
         self._roster = roster
+        self._usage = usage
         self._started_s = time.monotonic()
         self._previous = Sample(self._started_s, {})
         self._latest = self._previous
@@ -94,7 +106,9 @@ class Reporter:
             mux=config.mux,
             address=_address(config),
             uptime_s=now.at_s - self._started_s,
-            sessions=tuple(session_status(s, base, now, self._client_of(s["id"])) for s in snapshot),
+            sessions=tuple(
+                session_status(s, base, now, self._client_of(s["id"]), self._usage) for s in snapshot
+            ),
             clients=self._roster.status(snapshot) if self._roster else (),
             warnings=insecurities(config),
         )
@@ -161,7 +175,13 @@ def sample_of(snapshot: list[SessionSnapshot], at_s: float) -> Sample:
     return Sample(at_s, counters)
 
 
-def session_status(session: SessionSnapshot, base: Sample, now: Sample, client: str = "") -> SessionStatus:
+def session_status(
+    session: SessionSnapshot,
+    base: Sample,
+    now: Sample,
+    client: str = "",
+    usage: Usage = lambda _name: None,
+) -> SessionStatus:
     """One session, with rates since ``base``."""
     return SessionStatus(
         id=session["id"],
@@ -179,7 +199,7 @@ def session_status(session: SessionSnapshot, base: Sample, now: Sample, client: 
         no_link_drops=session["no_link_drops"],
         own_drops=session["own_drops"],
         requeued_packets=session["requeued_packets"],
-        links=tuple(_link_status(session["id"], link, base, now) for link in session["links"]),
+        links=tuple(_link_status(session["id"], link, base, now, usage) for link in session["links"]),
     )
 
 
@@ -194,10 +214,13 @@ def rates(key: tuple[int, int, int], base: Sample, now: Sample) -> Rates:
     return Rates(8 * tx, 8 * rx, tx_packets, rx_packets)
 
 
-def _link_status(session: int, link: LinkSnapshot, base: Sample, now: Sample) -> LinkStatus:
+def _link_status(session: int, link: LinkSnapshot, base: Sample, now: Sample, usage: Usage) -> LinkStatus:
     same: dict[str, Any] = {name: value for name, value in link.items() if name in _SAME_NAME}
+    quota_bytes, quota_used_bytes = usage(link["name"]) or (None, None)
     return LinkStatus(
         **same,
+        quota_bytes=quota_bytes,
+        quota_used_bytes=quota_used_bytes,
         source=link["local"],
         uptime_s=link["uptime_ms"] / 1000,
         hello_age_s=None if link["hello_age_ms"] < 0 else link["hello_age_ms"] / 1000,

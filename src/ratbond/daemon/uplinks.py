@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ratbond.engine import EngineApi, EngineError, Event
 from ratbond.links.model import WanLink
 from ratbond.logs import get_logger
-from ratbond.models import Family, IPAddress
+from ratbond.models import Family, IPAddress, Preference
 
 log = get_logger(__name__)
 
@@ -26,6 +26,7 @@ class Running:
     number: int
     failures: int  # since it was last up
     joined: bool = False  # the engine says when it leaves
+    preference: Preference = field(default_factory=Preference)  # as the engine was told
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,13 @@ class Uplinks:
         self._engine = engine
         self._now = now
         self._uplinks: dict[int, _Uplink] = {}
+        self._preferences: Mapping[str, Preference] = {}
+
+    def prefer(self, preferences: Mapping[str, Preference]) -> None:
+        """What is wanted of the links from now on, by the names of their devices; of the others nothing."""
+        self._preferences = preferences
+        for uplink in self._uplinks.values():
+            self._apply_preference(uplink)
 
     def reconcile(
         self, wanted: Iterable[WanLink], remotes: Mapping[Family, Remote], why_gone: Callable[[int], str]
@@ -86,7 +94,7 @@ class Uplinks:
         for uplink in self._uplinks.values():
             if isinstance(uplink.state, Running) and uplink.state.number == event.link:
                 if event.kind == "link_up":
-                    uplink.state = Running(uplink.state.number, failures=0, joined=True)
+                    uplink.state = replace(uplink.state, failures=0, joined=True)
                 elif event.kind == "link_down":
                     self._release(uplink.state.number)
                     uplink.state = self._rest(uplink.state.failures, event.detail)
@@ -116,7 +124,17 @@ class Uplinks:
                 log.warning("link cannot be used; trying again", link=link.device, why=str(error))
             self._uplinks[link.index] = _Uplink(link, remote, self._rest(failures, str(error)))
         else:
-            self._uplinks[link.index] = _Uplink(link, remote, Running(number, failures))
+            uplink = _Uplink(link, remote, Running(number, failures))
+            self._uplinks[link.index] = uplink
+            self._apply_preference(uplink)
+
+    def _apply_preference(self, uplink: _Uplink) -> None:
+        wanted = self._preferences.get(uplink.link.device, Preference())
+        if not isinstance(uplink.state, Running) or wanted == uplink.state.preference:
+            return
+        self._engine.prefer(uplink.state.number, wanted.for_engine())
+        uplink.state = replace(uplink.state, preference=wanted)
+        log.info("link preferred", link=uplink.link.device, preference=str(wanted) or "as any other")
 
     def _rename(self, uplink: _Uplink, name: str) -> None:
         """Tells the engine, the log and so the status that a link's interface is called otherwise now."""
@@ -125,6 +143,8 @@ class Uplinks:
         log.info("link renamed", link=name, before=uplink.link.device)
         if isinstance(uplink.state, Running):
             self._engine.rename_link(uplink.state.number, name)
+        uplink.link = replace(uplink.link, device=name)
+        self._apply_preference(uplink)
 
     def _rest(self, failures: int, why: str) -> Resting:
         pause_s = min(_FIRST_RETRY_S * 2**failures, _LAST_RETRY_S)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from ratbond._core import Simulator
 from ratbond.linkspec import DIRECTIONS, Direction, LinkSpec
+from ratbond.models import Preference
 from ratbond.sim.result import Datagram, LinkResult, LoadResult, Result
 
 if TYPE_CHECKING:
@@ -24,11 +25,20 @@ _FOREVER_S: Final = 3e7
 class Link:
     """A link, in the words of :mod:`ratbond.linkspec`: rate, round trip, loss; ``key=value`` for all else.
 
-    Without a name it is called ``link0`` and so on, by its place.
+    Without a name it is called ``link0`` and so on, by its place. Tier, rate and weight are as in the configuration of a client
+    (docs/configuration.md).
     """
 
     spec: str
     name: str = ""
+    tier: str = "primary"
+    rate: str = "-"
+    weight: int = 1
+
+    @property
+    def preference(self) -> Preference:
+        """What is wanted of it. Raises ValueError with one line."""
+        return Preference.parse([f"tier={self.tier}", f"rate={self.rate}", f"weight={self.weight}"])
 
 
 class Bond:
@@ -61,6 +71,11 @@ class Bond:
             settings = changes.up if direction == "up" else changes.down
             self._simulator.set(link, direction, **settings)
 
+    def prefer(self, link: int, *, tier: str = "primary", rate: str = "-", weight: int = 1) -> None:
+        """The link is used otherwise from now on. Raises ValueError with one line."""
+        wanted = Preference.parse([f"tier={tier}", f"rate={rate}", f"weight={weight}"])
+        self._simulator.prefer(link, wanted.for_engine())
+
 
 class Simulation:
     """A bond of some links. Loads and events are told first; :meth:`run` may be called as often as one likes.
@@ -73,7 +88,7 @@ class Simulation:
     """
 
     def __init__(self, links: Sequence[Link], *, balance: Balance = "adaptive", seed: int = 1) -> None:
-        self._links = [link if link.name else Link(link.spec, f"link{n}") for n, link in enumerate(links)]
+        self._links = [link if link.name else replace(link, name=f"link{n}") for n, link in enumerate(links)]
         self._specs = [LinkSpec.parse(link.spec) for link in self._links]
         self._balance: Balance = balance
         self._seed = seed
@@ -142,7 +157,8 @@ class Simulation:
         return name
 
     def _make(self) -> Simulator:
-        links = [(spec.up, spec.down) for spec in self._specs]
+        wanted = [link.preference.for_engine() for link in self._links]
+        links = [(spec.up, spec.down, want) for spec, want in zip(self._specs, wanted, strict=True)]
         return Simulator(links, scheduler=self._balance, seed=self._seed)
 
     def _result(self, seconds: float, told: SimulatorResult) -> Result:

@@ -59,6 +59,12 @@ class LinkStatus:
     queued_bytes: int
     aqm_drops: int
     overflow_drops: int
+    tier: str = "primary"  # or secondary, backup; as is all below: what the client's user wants of it
+    cap_up_bps: int | None = None
+    cap_down_bps: int | None = None
+    weight: int = 1
+    quota_bytes: int | None = None  # a client's, of a day, week or month
+    quota_used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def _link(link: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         link["name"],
         str(link["conv"]),
-        link["state"],
+        _state(link),
         link["source"],
         f"{link['rtt_ms']:.1f} ms",
         f"{link['rto_ms']:.0f} ms",
@@ -96,6 +96,22 @@ def _link(link: Mapping[str, Any]) -> tuple[str, ...]:
         "never" if link["hello_age_s"] is None else f"{link['hello_age_s']:.1f} s",
         duration(link["uptime_s"]),
     )
+
+
+def _state(link: Mapping[str, Any]) -> str:
+    """Its state, and in parentheses how it differs from a link that is used for all."""
+    caps = {"up": link.get("cap_up_bps"), "down": link.get("cap_down_bps")}
+    tier = link.get("tier", "primary")
+    words = [
+        *([tier] if tier != "primary" else []),
+        *(f"{way} at most {bits(cap)}" for way, cap in caps.items() if cap),
+        *(
+            [f"{octets(link['quota_used_bytes'])} of {octets(link['quota_bytes'])}"]
+            if link.get("quota_bytes")
+            else []
+        ),
+    ]
+    return f"{link['state']} ({', '.join(words)})" if words else link["state"]
 
 
 def _traffic(session: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ impl Worker {
                 Command::AddWan(spec, reply) => answer(&reply, self.add_wan(now, spec)),
                 Command::RemoveWan(wan, reason) => self.remove_wan(now, wan, &reason),
                 Command::RenameWan(wan, name) => self.rename_wan(now, wan, name),
+                Command::Prefer(wan, preference) => self.endpoint.prefer(now, wan, preference),
                 Command::AttachTun(session, tun, reply) => answer(&reply, self.attach_tun(session, tun)),
                 Command::DetachTun(session, reply) => {
                     self.detach_tun(session);

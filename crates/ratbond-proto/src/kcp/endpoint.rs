@@ -20,6 +20,7 @@ use crate::endpoint::{Endpoint, EndpointEvent, GateStats, SessionId, SessionRepo
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
+use crate::preference::Preference;
 use crate::queue::QueueConfig;
 use crate::scheduler::SchedulerKind;
 use crate::session::{LinkState, Role, Session};
@@ -187,6 +188,10 @@ impl Endpoint for KcpEndpoint {
         let link = self.new_link(now, self.conversation(index));
         self.session.add_link(now, wan, route, link);
         have + 1 < self.mux
+    }
+
+    fn prefer(&mut self, _now: Time, wan: WanId, preference: Preference) {
+        self.session.prefer(wan, preference);
     }
 
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str) {

@@ -14,6 +14,7 @@ use crate::event::{DownReason, Peer};
 use crate::link::{Link, LinkStats, Outgoing, Received};
 use crate::packet::{Packet, PacketPool};
 use crate::path::{AckSample, PathModel};
+use crate::preference::Preference;
 use crate::time::Time;
 
 /// See the module.
@@ -83,8 +84,8 @@ impl KcpLink {
             self.reader.read(message, pool, &mut self.frames);
         }
         received.extend(self.frames.drain(..).map(|frame| match frame {
-            Frame::Hello(HelloOrigin::Ours) => Received::Hello(Peer::Ratbond),
-            Frame::Hello(HelloOrigin::Stock) => Received::Hello(Peer::Stock),
+            Frame::Hello(HelloOrigin::Ours) => Received::Hello(Peer::Ratbond, None),
+            Frame::Hello(HelloOrigin::Stock) => Received::Hello(Peer::Stock, None),
             Frame::LinkDown { conv } => Received::LinkDown(u32::from(conv)),
             Frame::Ip(packet) => Received::Packet(None, packet),
         }));
@@ -108,6 +109,10 @@ impl Link for KcpLink {
 
     fn key(&self) -> u32 {
         self.kcp.conv()
+    }
+
+    fn prefer(&mut self, _preference: &Preference, cap: Option<u64>) {
+        self.path.set_cap(cap);
     }
 
     fn room(&self, _now: Time) -> usize {

@@ -63,6 +63,8 @@ pub struct PathModel {
     jitter: JitterMeter,
     loss: LossMeter,
     pacer: Pacer,
+    /// The user's, in bytes a second.
+    cap: Option<u64>,
     window_bytes: u64,
 }
 
@@ -77,6 +79,7 @@ impl Default for PathModel {
             jitter: JitterMeter::default(),
             loss: LossMeter::default(),
             pacer: Pacer::default(),
+            cap: None,
             window_bytes: INITIAL_WINDOW_BYTES,
         }
     }
@@ -130,6 +133,12 @@ impl PathModel {
         self.window_bytes = RESTART_WINDOW_BYTES;
     }
 
+    /// Sends no faster than so many bytes a second, whatever the path carries.
+    pub fn set_cap(&mut self, cap: Option<u64>) {
+        self.cap = cap;
+        self.set_pace();
+    }
+
     /// Whether the pace lets something go now.
     #[must_use]
     pub fn may_send(&self, now: Time) -> bool {
@@ -174,6 +183,10 @@ impl PathModel {
     /// The rate to count on: until there was a backlog to measure it by, at least what the initial window makes.
     #[must_use]
     pub fn expected_bytes_per_s(&self) -> u64 {
+        self.cap.map_or(self.uncapped(), |cap| cap.min(self.uncapped()))
+    }
+
+    fn uncapped(&self) -> u64 {
         match (self.phase, self.min_rtt.get()) {
             (Phase::Startup { .. }, Some(rtt)) => {
                 self.rate.get().max((INITIAL_WINDOW_BYTES as f64 / rtt.as_secs_f64().max(1e-4)) as u64)
@@ -231,7 +244,17 @@ impl PathModel {
             }
             _ => window.max(MIN_WINDOW_BYTES),
         };
-        self.pacer.set_rate((self.expected_bytes_per_s() as f64 * gains.pace) as u64);
+        self.set_pace();
+    }
+
+    fn set_pace(&mut self) {
+        let pace = (self.uncapped() as f64 * self.phase.gains().pace) as u64;
+        self.pacer.set_rate(match self.cap {
+            // Without a rate of its own nothing is paced.
+            Some(cap) if pace == 0 => cap,
+            Some(cap) => pace.min(cap),
+            None => pace,
+        });
     }
 }
 

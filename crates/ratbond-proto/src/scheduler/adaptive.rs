@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::link::Outlook;
+use crate::preference::Tier;
 
 /// Another link takes over the sparse flows when it delivers earlier by this.
 const CLEARLY_BETTER_US: i64 = 4_000;
@@ -22,6 +23,10 @@ const MAX_SPILL_WAIT_US: u32 = 15_000;
 const WINDOW_OPENS_WITHIN_US: i64 = 10_000;
 /// In a backlog each packet waits for those before it, so that beyond this share of lost packets nearly all wait for a repair.
 const HOLDS_ALL: f64 = 0.05;
+
+/// A secondary link counts as later than it is by this: what the primary links deliver in that time waits for them. Less, and
+/// the swings of a TCP that one primary link satisfies would already spill.
+const SECONDARY_LATER_US: i64 = 40_000;
 
 /// See the module. Works on what the links of a session expect of themselves, in the session's order.
 #[derive(Debug, Default)]
@@ -43,7 +48,8 @@ impl Adaptive {
         for link in &self.outlooks {
             let apart =
                 reference.map_or(i64::from(link.min_rtt_us) / 2, |from| one_way_apart_us(link, &from));
-            self.arrivals_us.push(apart + i64::from(link.wait_us));
+            let later = if link.tier == Tier::Primary { 0 } else { SECONDARY_LATER_US };
+            self.arrivals_us.push(apart + i64::from(link.wait_us) + later);
         }
         let earliest = self.usable().map(|at| self.arrivals_us[at]).min().unwrap_or_default();
         for arrival in &mut self.arrivals_us {
@@ -147,11 +153,14 @@ impl Adaptive {
     }
 
     fn choose_favourite(&mut self) {
-        let Some(best) = self.usable().min_by_key(|&at| self.surely_us(at)) else {
+        // Sparse flows carry little: they never make a dear link earn its price.
+        let tier = self.usable().map(|at| self.outlooks[at].tier).min();
+        let cheapest = || self.usable().filter(|&at| Some(self.outlooks[at].tier) == tier);
+        let Some(best) = cheapest().min_by_key(|&at| self.surely_us(at)) else {
             self.favourite = None;
             return;
         };
-        let known = self.favourite.and_then(|key| self.usable().find(|&at| self.outlooks[at].key == key));
+        let known = self.favourite.and_then(|key| cheapest().find(|&at| self.outlooks[at].key == key));
         let stays = known.is_some_and(|at| self.surely_us(at) <= self.surely_us(best) + CLEARLY_BETTER_US);
         if !stays {
             self.favourite = Some(self.outlooks[best].key);
@@ -177,6 +186,7 @@ mod tests {
         Outlook {
             key,
             usable: true,
+            tier: Tier::Primary,
             has_room: true,
             one_way_us: Some(one_way_ms * 1_000),
             min_rtt_us: 2_000 * one_way_ms,
@@ -255,6 +265,18 @@ mod tests {
         assert!(adaptive.takes_copies_of(0, 3), "a faster one");
         assert!(!adaptive.takes_copies_of(0, 1), "its own");
         assert!(!adaptive.takes_copies_of(0, 4), "nobody's");
+    }
+
+    #[test]
+    fn a_secondary_link_gets_no_sparse_flow_and_of_a_backlog_only_what_the_primary_does_not_deliver_soon() {
+        let secondary = Outlook { tier: Tier::Secondary, ..link(2, 10, 8) };
+        let busy = Outlook { wait_us: 60_000, ..link(1, 10, 80) };
+        let adaptive = looking_at(&[busy, secondary]);
+        assert!(adaptive.takes_sparse(0) && !adaptive.takes_sparse(1), "though it would be 60 ms earlier");
+        let adaptive = looking_at(&[link(1, 10, 80), secondary]);
+        assert!(!adaptive.takes_bulk(1, 399_000), "the primary link delivers 400,000 bytes in 40 ms");
+        assert!(adaptive.takes_bulk(1, 401_000));
+        assert_eq!(adaptive.spread(), Duration::from_millis(40), "so much of a queue has to stand");
     }
 
     #[test]

@@ -12,13 +12,23 @@ pub struct Consistent;
 
 impl Scheduler for Consistent {
     fn choose(&mut self, flow: &Flow, candidates: &[Candidate]) -> Option<usize> {
-        let score = |candidate: &Candidate| mix(flow.pin ^ mix(u64::from(candidate.key)));
-        candidates
-            .iter()
-            .enumerate()
-            .max_by_key(|(_, candidate)| score(candidate))
-            .map(|(position, _)| position)
+        let hash = |candidate: &Candidate| mix(flow.pin ^ mix(u64::from(candidate.key)));
+        let weights = || candidates.iter().map(|candidate| candidate.weight);
+        let best = if weights().max() == weights().min() {
+            candidates.iter().enumerate().max_by_key(|(_, candidate)| hash(candidate))
+        } else {
+            let score = |candidate: &Candidate| weighted(hash(candidate), candidate.weight);
+            candidates.iter().enumerate().max_by(|(_, one), (_, other)| score(one).total_cmp(&score(other)))
+        };
+        best.map(|(position, _)| position)
     }
+}
+
+/// The logarithmic method for weighted rendezvous hashing: a link's share is its weight's, and another link's weight moves
+/// only flows to or from that one.
+fn weighted(hash: u64, weight: u16) -> f64 {
+    let uniform = (hash as f64 + 1.0) / 2f64.powi(64);
+    f64::from(weight) / -uniform.min(1.0 - f64::EPSILON).ln()
 }
 
 #[cfg(test)]
@@ -30,7 +40,7 @@ mod tests {
     }
 
     fn links(keys: &[u32]) -> Vec<Candidate> {
-        keys.iter().map(|&key| Candidate { key }).collect()
+        keys.iter().map(|&key| Candidate { key, weight: 1, position: 0 }).collect()
     }
 
     fn key_for(flow: &Flow, links: &[Candidate]) -> u32 {
@@ -55,6 +65,16 @@ mod tests {
             assert!(before == 661 || before == without);
             assert_eq!(key_for(&flow, &all), before);
         }
+    }
+
+    #[test]
+    fn a_link_of_weight_three_gets_three_of_four_flows_and_a_new_weight_moves_flows_to_it_only() {
+        let even = links(&[660, 661]);
+        let mut uneven = even.clone();
+        uneven[0].weight = 3;
+        let first = flows().filter(|flow| key_for(flow, &uneven) == 660).count();
+        assert!((700..=800).contains(&first), "{first} of 1000 flows took the link of weight 3");
+        assert!(flows().all(|flow| key_for(&flow, &even) == 661 || key_for(&flow, &uneven) == 660));
     }
 
     #[test]

@@ -19,6 +19,10 @@ use crate::flow::Flow;
 pub struct Candidate {
     /// A name of the link that both ends know (KCP: the conversation), so that both choose alike.
     pub key: u32,
+    /// How many flows or packets it gets for each that a link of weight 1 gets.
+    pub weight: u16,
+    /// Where it is among the session's links.
+    pub position: usize,
 }
 
 /// A rule that spreads packets over links.

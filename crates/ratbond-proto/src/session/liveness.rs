@@ -18,7 +18,6 @@ use super::slot::{LinkState, RECONNECT_AFTER, Slot};
 use super::{Role, Session};
 use crate::event::{DownReason, Event};
 use crate::link::{Link, WanId};
-use crate::scheduler::Candidate;
 use crate::time::Time;
 
 /// A driver that could not open a new link is asked again after this long.
@@ -107,6 +106,7 @@ impl<L: Link> Session<L> {
     /// Takes a link out: what it held goes over the others, before anything newer.
     pub(super) fn remove_slot(&mut self, now: Time, position: usize, reason: &DownReason) {
         let mut slot = self.slots.remove(position);
+        self.apply_preference(slot.wan);
         self.update_usable();
         let connected = slot.up_since.is_some();
         if self.says_farewell() {
@@ -235,18 +235,5 @@ impl<L: Link> Session<L> {
 
     fn wan_is_up(&self, wan: WanId) -> bool {
         self.slots.iter().any(|slot| slot.wan == wan && slot.is_up())
-    }
-
-    /// Links that are up; when there are none, those that are suspect: late is better than never.
-    pub(super) fn update_usable(&mut self) {
-        self.usable.clear();
-        self.usable.extend((0..self.slots.len()).filter(|&position| self.slots[position].is_up()));
-        if self.usable.is_empty() {
-            let suspect = |&position: &usize| matches!(self.slots[position].state, LinkState::Suspect { .. });
-            self.usable.extend((0..self.slots.len()).filter(suspect));
-        }
-        self.candidates.clear();
-        self.candidates
-            .extend(self.usable.iter().map(|&position| Candidate { key: self.slots[position].link.key() }));
     }
 }

@@ -8,13 +8,14 @@
 mod copies;
 mod liveness;
 mod numbered;
+mod preferences;
 mod report;
 mod slot;
 mod spread;
 mod succession;
 mod transmit;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use self::report::{LinkReport, SessionStats};
@@ -29,6 +30,7 @@ use crate::event::{DownReason, Event, Peer};
 use crate::link::{Link, LinkId, Outgoing, Received, Route, SocketId, WanId};
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
+use crate::preference::Preference;
 use crate::queue::{QueueConfig, Queued};
 use crate::scheduler::{Candidate, SchedulerKind};
 use crate::time::Time;
@@ -52,6 +54,8 @@ pub struct Session<L: Link> {
     queue_config: QueueConfig,
     spread: Spread,
     slots: Vec<Slot<L>>,
+    /// What a client's user wants of each WAN.
+    preferences: BTreeMap<WanId, Preference>,
     next_link: u32,
     /// Positions in `slots` that packets may take, and the scheduler's view of them.
     usable: Vec<usize>,
@@ -84,6 +88,7 @@ impl<L: Link> Session<L> {
             queue_config,
             spread: Spread::new(scheduler, L::NUMBERED, queue_config),
             slots: Vec::new(),
+            preferences: BTreeMap::new(),
             next_link: 0,
             usable: Vec::new(),
             candidates: Vec::new(),
@@ -109,11 +114,13 @@ impl<L: Link> Session<L> {
     pub fn add_link(&mut self, now: Time, wan: WanId, route: Route, link: L) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        let mut slot = Slot::new(now, id, wan, route, link, self.queue_config);
-        if self.role == Role::Client {
+        self.slots.push(Slot::new(now, id, wan, route, link, self.queue_config));
+        self.apply_preference(wan);
+        if self.role == Role::Client
+            && let Some(slot) = self.slots.last_mut()
+        {
             slot.link.send_hello(now, &mut self.pool);
         }
-        self.slots.push(slot);
         id
     }
 
@@ -265,7 +272,12 @@ impl<L: Link> Session<L> {
                     numbered.skip(bucket, first, count, &mut self.deliveries);
                 }
             }
-            Received::Hello(peer) => self.greeted(now, id, peer, true),
+            Received::Hello(peer, preference) => {
+                if let Some(preference) = preference {
+                    self.take_preference(id, preference);
+                }
+                self.greeted(now, id, peer, true);
+            }
             Received::LinkDown(farewell) => {
                 let key = L::farewell_key(&farewell);
                 if let Some(position) = self.slots.iter().position(|slot| slot.link.key() == key) {

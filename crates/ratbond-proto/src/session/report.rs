@@ -3,6 +3,7 @@
 use super::Session;
 use super::slot::{LinkState, Slot, Traffic};
 use crate::link::{Link, LinkStats, Route, WanId};
+use crate::preference::Preference;
 use crate::queue::QueueStats;
 use crate::resequencer::ResequencerStats;
 use crate::time::Time;
@@ -43,6 +44,8 @@ pub struct LinkReport {
     pub route: Route,
     /// Whether it is alive.
     pub state: LinkState,
+    /// What its owner wants of it.
+    pub preference: Preference,
     /// When it came up.
     pub up_since: Option<Time>,
     /// When the last valid datagram came.
@@ -91,6 +94,7 @@ impl<L: Link> Slot<L> {
             key: self.link.key(),
             route: self.route,
             state: self.state,
+            preference: self.preference,
             up_since: self.up_since,
             last_rx: self.up_since.map(|_| self.last_rx),
             traffic: self.traffic,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::link::{Link, LinkId, LinkStats, Route, WanId};
+use crate::preference::Preference;
 use crate::queue::{FairQueue, QueueConfig};
 use crate::time::Time;
 
@@ -67,6 +68,7 @@ pub(super) struct Slot<L> {
     pub route: Route,
     pub link: L,
     pub state: LinkState,
+    pub preference: Preference,
     pub queue: FairQueue,
     pub joined: Time,
     pub up_since: Option<Time>,
@@ -88,6 +90,7 @@ impl<L: Link> Slot<L> {
             route,
             link,
             state: LinkState::Connecting,
+            preference: Preference::default(),
             queue: FairQueue::new(queue),
             joined: now,
             up_since: None,

@@ -22,6 +22,8 @@ const MAX_TARGET: Duration = Duration::from_millis(600);
 /// CoDel's own interval, and the most that is made of it.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
+/// What links take to find their pace when they carry what another one did.
+const TAKEOVER: Duration = Duration::from_secs(1);
 
 /// CoDel takes its time, so the queue holds this many times what its target makes of all links' rates, and never more than so
 /// many bytes.
@@ -46,6 +48,9 @@ pub(super) struct Shared {
     /// What the queue holds at least.
     limit_bytes: usize,
     tune_at: Time,
+    /// The links in use, by name, and until when the others are given time to take over from one that has left.
+    known: Vec<u32>,
+    patient_until: Time,
 }
 
 impl Spread {
@@ -58,6 +63,8 @@ impl Spread {
                 copies: Copies::default(),
                 limit_bytes: queue.limit_bytes,
                 tune_at: Time::ZERO,
+                known: Vec::new(),
+                patient_until: Time::ZERO,
             })),
             kind => Self::Pinned(kind.build()),
         }
@@ -95,6 +102,16 @@ impl Shared {
         self.queue.pop_bulk(now, pool).map(|item| (item, Class::Bulk))
     }
 
+    /// Looks which links are in use. When one has left, a queue that stands while the others find their pace is no reason to drop.
+    pub fn follow(&mut self, now: Time, links: impl Iterator<Item = u32> + Clone) {
+        if self.known.iter().any(|known| links.clone().all(|link| link != *known)) {
+            self.patient_until = now + TAKEOVER;
+            self.tune_at = now;
+        }
+        self.known.clear();
+        self.known.extend(links);
+    }
+
     /// Lets CoDel accept the queue that spilling to a slower link needs. `rtts` are those of the links in use.
     pub fn tune(&mut self, now: Time, rtts: impl Iterator<Item = Duration>) {
         if now < self.tune_at {
@@ -104,7 +121,10 @@ impl Shared {
         let largest_rtt = rtts.max().unwrap_or_default();
         let standing = self.adaptive.spread().mul_f64(SHARE_OF_SPREAD) + largest_rtt.mul_f64(SHARE_OF_RTT);
         let target = (BASE_TARGET + standing).min(MAX_TARGET);
-        let interval = (largest_rtt + target).clamp(MIN_INTERVAL, MAX_INTERVAL);
+        let interval = match now < self.patient_until {
+            true => MAX_INTERVAL,
+            false => (largest_rtt + target).clamp(MIN_INTERVAL, MAX_INTERVAL),
+        };
         let in_target = self.adaptive.rate_bytes_per_s() as f64 * target.as_secs_f64();
         let limit_bytes = self.limit_bytes.max(LIMIT_OVER_TARGET * in_target as usize).min(MAX_LIMIT_BYTES);
         self.queue.set_config(QueueConfig { limit_bytes, target, interval });

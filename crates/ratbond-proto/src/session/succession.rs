@@ -11,6 +11,7 @@ impl<L: Link> Session<L> {
     ///
     /// The new session gives new numbers, so of what was under way when it began some may arrive twice.
     pub fn adopt(&mut self, now: Time, mut older: Self) {
+        self.preferences = std::mem::take(&mut older.preferences);
         let stats = older.stats();
         self.stats.no_link_drops += stats.no_link_drops;
         self.stats.not_ip_drops += stats.not_ip_drops;

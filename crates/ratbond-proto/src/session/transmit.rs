@@ -1,11 +1,10 @@
 //! The sending half of a session: from a packet of the tun to a datagram of a link.
 
 use super::numbered::{Class, Numbered};
-use super::slot::LinkState;
 use super::spread::Spread;
 use super::{Session, Slot};
 use crate::flow::Flow;
-use crate::link::{Link, Outgoing, Route};
+use crate::link::{Link, Outgoing, Outlook, Route};
 use crate::outer;
 use crate::packet::PacketPool;
 use crate::queue::Queued;
@@ -79,19 +78,13 @@ impl<L: Link> Session<L> {
         if shared.queue.is_empty() && shared.copies.is_empty() && !has_repairs {
             return;
         }
-        let any_up = self.slots.iter().any(Slot::is_up);
-        let usable = |slot: &Slot<L>| match slot.state {
-            LinkState::Up => true,
-            // Late is better than never.
-            LinkState::Suspect { .. } => !any_up,
-            LinkState::Connecting => false,
-        };
-        shared.adaptive.look(self.slots.iter().map(|slot| {
-            let mut outlook = slot.link.outlook(now);
-            outlook.usable = usable(slot);
-            outlook
+        shared.adaptive.look(self.slots.iter().enumerate().map(|(position, slot)| Outlook {
+            usable: self.usable.contains(&position),
+            tier: slot.preference.tier,
+            ..slot.link.outlook(now)
         }));
-        let rtts = self.slots.iter().filter(|slot| usable(slot)).map(|slot| slot.link.stats().srtt);
+        shared.follow(now, self.usable.iter().map(|&position| self.slots[position].link.key()));
+        let rtts = self.usable.iter().map(|&position| self.slots[position].link.stats().srtt);
         shared.tune(now, rtts);
     }
 
@@ -152,7 +145,9 @@ impl<L: Link> Session<L> {
         match &mut self.spread {
             Spread::Shared(shared) => shared.queue.push(item, &mut self.pool),
             Spread::Pinned(scheduler) => match scheduler.choose(&item.flow, &self.candidates) {
-                Some(choice) => self.slots[self.usable[choice]].queue.push(item, &mut self.pool),
+                Some(choice) => {
+                    self.slots[self.candidates[choice].position].queue.push(item, &mut self.pool);
+                }
                 None => self.park(item),
             },
         }

@@ -32,6 +32,7 @@ use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
+use crate::preference::Preference;
 use crate::scheduler::SchedulerKind;
 use crate::session::Role;
 use crate::time::Time;
@@ -336,6 +337,10 @@ impl Endpoint for BondClient {
         let attempt = self.begin(now);
         self.approaches.insert(wan, Approach { route, attempt });
         false
+    }
+
+    fn prefer(&mut self, _now: Time, wan: WanId, preference: Preference) {
+        self.sealed.session.prefer(wan, preference);
     }
 
     fn remove_wan(&mut self, now: Time, wan: WanId, reason: &str) {

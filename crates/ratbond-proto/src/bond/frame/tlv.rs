@@ -30,6 +30,8 @@ pub mod field {
     pub const RATE_CAP: u8 = 11;
     /// Datagrams and bytes received over the link, u64 each.
     pub const RECEIVED: u8 = 12;
+    /// How many flows or packets the link gets for each that another gets, u16.
+    pub const WEIGHT: u8 = 13;
 }
 
 /// A checked run of fields.

@@ -63,6 +63,8 @@ pub enum Received {
 pub struct Opened {
     /// Key epoch that it was sealed in: the first of a new one tells a server to switch.
     pub epoch: u8,
+    /// Its number.
+    pub number: u64,
     /// Whether its number is the largest so far: only then may its source become the peer's new address.
     pub newest: bool,
 }
@@ -122,7 +124,7 @@ impl BondLink {
         if result.is_err() {
             self.counters.malformed += 1;
         }
-        result.map(|()| Opened { epoch, newest })
+        result.map(|()| Opened { epoch, number, newest })
     }
 
     fn on_frame(

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::{BondLink, Control, Identity, Item, Opened, OwnedAck, Received as Arrived, Rejected};
 use crate::bond::ack::MAX_ACK_DELAY;
+use crate::bond::frame::tlv::Fields;
 use crate::bond::frame::{LinkDownReason, RekeyStep};
 use crate::bond::keys::{Cipher, MAX_SEALED, Master};
 use crate::event::{DownReason, Peer};
 use crate::link::{Link, LinkStats, Outgoing, Outlook, Received};
 use crate::packet::PacketPool;
+use crate::preference::{Preference, Tier};
 use crate::session::Role;
 use crate::time::Time;
 
@@ -54,6 +56,7 @@ pub enum Notice {
 pub struct SealedLink {
     link: BondLink,
     said_hello: bool,
+    facts: Facts,
     in_use_until: Time,
     opened: Option<Opened>,
     arrived: Vec<Arrived>,
@@ -69,6 +72,7 @@ impl SealedLink {
         Self {
             link,
             said_hello: false,
+            facts: Facts::default(),
             in_use_until: now + IN_USE,
             opened: None,
             arrived: Vec::new(),
@@ -104,6 +108,8 @@ impl SealedLink {
         for item in self.items.drain(..) {
             match item {
                 Item::Data(number, packet) => into.push(Outgoing { packet, number: Some(number) }),
+                // What is so now, and not what was so then.
+                Item::Control(Control::Hello(_)) => self.link.send_control(self.facts.hello()),
                 Item::Control(control) => self.link.send_control(control),
             }
         }
@@ -159,6 +165,7 @@ impl Link for SealedLink {
         Outlook {
             key: self.key(),
             usable: true,
+            tier: Tier::Primary,
             has_room: self.link.room_bytes() >= self.link.max_packet_len() as u64,
             one_way_us: path.one_way_us(),
             min_rtt_us: micros(path.min_rtt().unwrap_or_default()),
@@ -185,7 +192,15 @@ impl Link for SealedLink {
 
     fn send_hello(&mut self, _now: Time, _pool: &mut PacketPool) {
         let first = !std::mem::replace(&mut self.said_hello, true);
-        self.link.send_control(if first { Control::Hello(Vec::new()) } else { Control::Ping });
+        self.link.send_control(if first { self.facts.hello() } else { Control::Ping });
+    }
+
+    fn prefer(&mut self, preference: &Preference, cap: Option<u64>) {
+        self.link.path.set_cap(cap);
+        let is_client = self.link.identity().role == Role::Client;
+        if is_client && self.facts.change(preference) && self.said_hello {
+            self.link.send_control(self.facts.hello());
+        }
     }
 
     fn farewell(&self, now: Time, reason: &DownReason) -> Control {
@@ -227,7 +242,12 @@ impl Link for SealedLink {
             if matches!(item, Arrived::Packet(..)) {
                 self.in_use_until = now + IN_USE;
             }
-            received.push(to_session(item));
+            received.push(match item {
+                Arrived::Hello(fields) => {
+                    Received::Hello(Peer::Ratbond, self.facts.told(&fields, result.ok().as_ref()))
+                }
+                item => to_session(item),
+            });
         }
         self.opened = result.ok();
         // The peer sealed what opened, whatever its program then got wrong.
@@ -315,6 +335,35 @@ impl Link for SealedLink {
     }
 }
 
+/// What a HELLO says of a link: the client's own, or on a server how new the client's are.
+#[derive(Debug, Default)]
+struct Facts {
+    fields: Vec<u8>,
+    /// Number of the datagram that the peer's were in: one that was sent before and comes late tells nothing.
+    from: u64,
+}
+
+impl Facts {
+    fn hello(&self) -> Control {
+        Control::Hello(self.fields.clone())
+    }
+
+    fn change(&mut self, preference: &Preference) -> bool {
+        let before = std::mem::replace(&mut self.fields, preference.to_fields());
+        before != self.fields
+    }
+
+    /// What the peer wants, if this is the newest word of it.
+    fn told(&mut self, fields: &[u8], opened: Option<&Opened>) -> Option<Preference> {
+        let number = opened?.number;
+        if number < self.from {
+            return None;
+        }
+        self.from = number;
+        Fields::parse(fields).ok().map(Preference::from_fields)
+    }
+}
+
 /// No wait of a link that is alive reaches an hour.
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
@@ -324,7 +373,7 @@ fn to_session(item: Arrived) -> Received<SealedLink> {
     match item {
         Arrived::Packet(number, packet) => Received::Packet(Some(number), packet),
         Arrived::Skip { bucket, first, count } => Received::Skip { bucket, first, count },
-        Arrived::Hello(_) => Received::Hello(Peer::Ratbond),
+        Arrived::Hello(_) => Received::Hello(Peer::Ratbond, None),
         Arrived::LinkDown { link, reason, received } => {
             Received::LinkDown(Control::LinkDown { link, reason, received })
         }

@@ -1,0 +1,1 @@
+"""How links are to be used, decided a few times a second: policies and quotas. Pure, but for the file that remembers what was used."""
