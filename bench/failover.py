@@ -154,7 +154,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--balance", default="", choices=["", "adaptive", "consistent", "roundrobin"])
+    parser.add_argument(
+        "--balance", default="", choices=["", "adaptive", "consistent", "roundrobin", "redundant"]
+    )
     options = parser.parse_args()
     with NamedTemporaryFile("w") as file, Lab.up([LINK, LINK], name="failover") as lab:
         file.write(generate())

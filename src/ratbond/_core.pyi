@@ -129,6 +129,8 @@ class SessionSnapshot(TypedDict):
     aqm_drops: int  # by the queues of all links, those that are gone included
     overflow_drops: int
     requeued_packets: int  # taken from a dead link and sent again over another
+    doubled_packets: int  # of which a second copy went over another link
+    doubled_bytes: int  # of those that were sent at once, and not because the first was overdue
     spoofed_drops: int  # from a named client, with a source that is not its own
     other_client_drops: int  # from a named client to one that it may not reach
     cap_drops_tx: int  # to a named client, beyond its cap
@@ -177,7 +179,7 @@ class Engine:
         role: Literal["client", "server"],
         protocol: Literal["kcp", "bond"],
         tunnel_id: int,
-        scheduler: Literal["adaptive", "consistent", "roundrobin"],
+        scheduler: Literal["adaptive", "consistent", "roundrobin", "redundant"],
         mux: int = 1,
         secret: str | None = None,  # kcp: the passphrase of stock AES; bond: a key of 64 hex digits
         private_key: str | None = None,  # bond with named clients: this end's X25519 key, 64 hex digits
@@ -210,7 +212,9 @@ class Engine:
     def detach_tun(self, session: int) -> None: ...
     def set_clients(self, clients: list[NamedClient]) -> None:
         """Server with a private key: who may connect from now on. Who is in the list as before notices nothing; who is gone, revoked or has other keys or addresses is cut off when this returns."""
-    def set_scheduler(self, scheduler: Literal["adaptive", "consistent", "roundrobin"]) -> None: ...
+    def set_scheduler(
+        self, scheduler: Literal["adaptive", "consistent", "roundrobin", "redundant"]
+    ) -> None: ...
     def snapshot(self) -> list[SessionSnapshot]: ...
     def close(self) -> None:
         """Stops the threads and closes every socket and tun. Idempotent."""
@@ -313,7 +317,7 @@ class Simulator:
         self,
         links: list[tuple[LinkSettings, LinkSettings, Preference]],
         *,
-        scheduler: Literal["adaptive", "consistent", "roundrobin"] = "adaptive",
+        scheduler: Literal["adaptive", "consistent", "roundrobin", "redundant"] = "adaptive",
         seed: int = 1,
     ) -> None: ...
     @property

@@ -9,7 +9,7 @@ from ratbond._core import Engine, EngineError, Event, Tun, keep_memory_private, 
 if TYPE_CHECKING:
     from ratbond._core import EventKind, LinkSnapshot, NamedClient, Preference, SessionSnapshot
 
-Scheduler = Literal["adaptive", "consistent", "roundrobin"]
+Scheduler = Literal["adaptive", "consistent", "roundrobin", "redundant"]
 
 __all__ = [
     "Engine",

@@ -94,6 +94,20 @@ def test_a_secondary_link_is_spared_until_it_is_needed_and_a_cap_holds() -> None
     assert sum(lte.down_bps[11:]) < 0.05e6
 
 
+def test_a_redundant_bond_loses_only_what_both_links_lose() -> None:
+    lossy = Link("8mbit,40ms,5%")
+    simulation = Simulation([lossy, lossy], balance="redundant")
+    name = simulation.stream(200, stop_s=30)
+    result = simulation.run(32)
+    call = result.load(name)
+    assert (call.duplicates, call.loss <= 0.003) == (0, True)
+    at_most = call.delay_ms(0.99)
+    assert at_most is not None
+    assert at_most < 24
+    up, down = (result.links[n].total_bytes() for n in (0, 1))
+    assert abs(up - down) < 0.1 * up
+
+
 def test_loads_begin_and_end_when_they_are_told() -> None:
     simulation = Simulation([SLOW])
     name = simulation.download(start_s=2, stop_s=4)

@@ -97,7 +97,7 @@ ISSUE_FLAGS = {
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
-        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--nat", "--mux", "--no-offload",
+        "--secret-file", "--balance-adaptive", "--balance-consistent", "--balance-roundrobin", "--balance-redundant", "--nat", "--mux", "--no-offload",
         "--http-listen-addr", "--http-token-file", "--stats-interval", "--debug", "--trace", "--log-format", "--nosyslog",
     ],
 }  # fmt: skip

@@ -186,6 +186,7 @@ pub(crate) fn parse_scheduler(name: &str) -> PyResult<(SchedulerKind, &'static s
     match name {
         "adaptive" => Ok((SchedulerKind::Adaptive, "adaptive")),
         "consistent" => Ok((SchedulerKind::Consistent, "consistent")),
+        "redundant" => Ok((SchedulerKind::Redundant, "redundant")),
         "roundrobin" => Ok((SchedulerKind::RoundRobin, "roundrobin")),
         other => Err(usage(format!("no such scheduler: {other}"))),
     }

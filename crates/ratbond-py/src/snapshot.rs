@@ -48,6 +48,8 @@ pub(crate) fn to_python<'py>(
         dict.set_item("aqm_drops", report.stats.queues.aqm_drops)?;
         dict.set_item("overflow_drops", report.stats.queues.overflow_drops)?;
         dict.set_item("requeued_packets", report.stats.requeued_packets)?;
+        dict.set_item("doubled_packets", report.stats.doubled_packets + report.stats.copied_packets)?;
+        dict.set_item("doubled_bytes", report.stats.doubled_bytes)?;
         dict.set_item("spoofed_drops", report.gate.spoofed_drops)?;
         dict.set_item("other_client_drops", report.gate.other_client_drops)?;
         dict.set_item("cap_drops_tx", report.gate.cap_drops_to_client)?;

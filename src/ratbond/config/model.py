@@ -36,7 +36,7 @@ TUN_MTU_BOND: Final = (
     1400  # with 58 bytes around it over IPv4, 78 over IPv6, it fits PPPoE and most providers' tunnels
 )
 
-_BALANCES: Final = ("adaptive", "consistent", "roundrobin")
+_BALANCES: Final = ("adaptive", "consistent", "roundrobin", "redundant")
 
 
 class Role(StrEnum):
@@ -116,6 +116,10 @@ class TunnelConfig(BaseModel):
     balance_roundrobin: Annotated[Switch, Setting(no=None, live=True)] = Field(
         default=False, description="Send packets over the links in turn."
     )
+    balance_redundant: Annotated[Switch, Setting(no=None, live=True)] = Field(
+        default=False,
+        description="Send every packet over every link, and deliver the copy that comes first; for sealed links only.",
+    )
     nat: Annotated[Switch, Setting(live=True)] = Field(
         default=False,
         description="Let others use the tunnel through this machine: turns forwarding on, translates addresses (a client "
@@ -187,9 +191,10 @@ class TunnelConfig(BaseModel):
             raise ValueError(
                 "--protocol kcp does not use a secret without --aes: add it, or leave out --protocol for sealed links"
             )
-        if self.balance_adaptive and not self.sealed:
+        if (self.balance_adaptive or self.balance_redundant) and not self.sealed:
+            which = "adaptive" if self.balance_adaptive else "redundant"
             raise ValueError(
-                "--balance-adaptive needs sealed links, whose packets carry numbers: make a secret with "
+                f"--balance-{which} needs sealed links, whose packets carry numbers: make a secret with "
                 "`ratbond keygen`, and give it to both ends with --secret-file FILE, without --aes or --protocol kcp"
             )
         if self.cipher != "auto" and not self.sealed:
@@ -247,10 +252,12 @@ class TunnelConfig(BaseModel):
         return self.tun_name if self.tun_name and self.role is Role.CLIENT else f"tun{self.tunnel_id}"
 
     @property
-    def scheduler(self) -> Literal["adaptive", "consistent", "roundrobin"]:
+    def scheduler(self) -> Literal["adaptive", "consistent", "roundrobin", "redundant"]:
         """How packets are spread over the links."""
         if self.balance_roundrobin:
             return "roundrobin"
+        if self.balance_redundant:
+            return "redundant"
         return "adaptive" if self.sealed and not self.balance_consistent else "consistent"
 
     @property

@@ -20,7 +20,9 @@ ENVIRONMENT: Final = {"RATBOND_SECRET": "secret", "RATBOND_JOIN": "join"}
 
 # Of each of these one is meant: who gives one on the command line does not mean the file's other.
 _IDENTITIES: Final = frozenset({"secret", "secret_file", "join", "join_file", "clients_file"})
-_BALANCES: Final = frozenset({"balance_adaptive", "balance_consistent", "balance_roundrobin"})
+_BALANCES: Final = frozenset(
+    {"balance_adaptive", "balance_consistent", "balance_roundrobin", "balance_redundant"}
+)
 
 ConfigT = TypeVar("ConfigT", bound=TunnelConfig)
 

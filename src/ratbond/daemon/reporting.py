@@ -199,6 +199,8 @@ def session_status(
         no_link_drops=session["no_link_drops"],
         own_drops=session["own_drops"],
         requeued_packets=session["requeued_packets"],
+        doubled_packets=session["doubled_packets"],
+        doubled_bytes=session["doubled_bytes"],
         links=tuple(_link_status(session["id"], link, base, now, usage) for link in session["links"]),
     )
 

@@ -15,7 +15,7 @@ from ratbond.sim.result import Datagram, LinkResult, LoadResult, Result
 if TYPE_CHECKING:
     from ratbond._core import SimulatorResult
 
-Balance = Literal["adaptive", "consistent", "roundrobin"]
+Balance = Literal["adaptive", "consistent", "roundrobin", "redundant"]
 
 _STEP_S: Final = 1.0  # of virtual time, between two looks whether somebody wants to interrupt
 _FOREVER_S: Final = 3e7

@@ -106,6 +106,8 @@ class SessionStatus:
     own_drops: int
     requeued_packets: int
     links: tuple[LinkStatus, ...] = ()
+    doubled_packets: int = 0  # of which a second copy went over another link
+    doubled_bytes: int = 0  # what that cost
     client: str = ""  # its name, where clients have keys of their own
 
 

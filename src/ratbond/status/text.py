@@ -47,6 +47,8 @@ def _session(session: Mapping[str, Any]) -> Iterator[str]:
         f"packets that found no link: {session['no_link_drops']}, "
         f"sent again over another link: {session['requeued_packets']}"
     )
+    if session.get("doubled_packets"):
+        yield f"sent twice or more: {session['doubled_packets']} packets, which cost {octets(session['doubled_bytes'])}"
     if session["own_drops"]:
         yield f"warning: a route leads to the peer through the tunnel itself; dropped there: {session['own_drops']}"
     if not session["links"]:

@@ -135,6 +135,11 @@ impl Adaptive {
         self.outlooks.get(position).is_some_and(|link| link.usable)
     }
 
+    /// The names of the links that may carry something.
+    pub fn usable_keys(&self) -> impl Iterator<Item = u32> + Clone {
+        self.outlooks.iter().filter(|link| link.usable).map(|link| link.key)
+    }
+
     fn usable(&self) -> impl Iterator<Item = usize> {
         (0..self.outlooks.len()).filter(|&at| self.outlooks[at].usable)
     }

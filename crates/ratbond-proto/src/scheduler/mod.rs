@@ -42,6 +42,9 @@ pub enum SchedulerKind {
     /// Each packet goes where it arrives first: [`Adaptive`]. Only for links that number their packets; on others flows are
     /// pinned.
     Adaptive,
+    /// Every packet over every link, the first copy counts. Only for links that number their packets; on others flows are
+    /// pinned.
+    Redundant,
 }
 
 impl SchedulerKind {
@@ -49,7 +52,7 @@ impl SchedulerKind {
     #[must_use]
     pub fn build(self) -> Box<dyn Scheduler> {
         match self {
-            Self::Consistent | Self::Adaptive => Box::new(Consistent),
+            Self::Consistent | Self::Adaptive | Self::Redundant => Box::new(Consistent),
             Self::RoundRobin => Box::new(RoundRobin::default()),
         }
     }

@@ -6,6 +6,7 @@
 //! bounded, for one to come.
 
 mod copies;
+mod doubles;
 mod liveness;
 mod numbered;
 mod preferences;

@@ -76,6 +76,10 @@ impl<L: Link> Session<L> {
             stats.queues += shared.queue.stats();
             stats.doubled_packets += shared.copies.packets;
             stats.doubled_bytes += shared.copies.bytes;
+            if let Some(doubles) = &shared.doubles {
+                stats.doubled_packets += doubles.packets;
+                stats.doubled_bytes += doubles.bytes;
+            }
         }
         stats
     }

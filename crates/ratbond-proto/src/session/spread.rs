@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::copies::Copies;
+use super::doubles::Doubles;
 use super::numbered::Class;
 use crate::packet::PacketPool;
 use crate::queue::{FairQueue, QueueConfig, Queued};
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub queue: FairQueue,
     pub adaptive: Adaptive,
     pub copies: Copies,
+    /// Only where every link is to carry everything.
+    pub doubles: Option<Doubles>,
     /// What the queue holds at least.
     limit_bytes: usize,
     tune_at: Time,
@@ -57,15 +60,18 @@ impl Spread {
     /// `numbered`: whether packets may go over any link and are put in order at the other end.
     pub fn new(kind: SchedulerKind, numbered: bool, queue: QueueConfig) -> Self {
         match kind {
-            SchedulerKind::Adaptive if numbered => Self::Shared(Box::new(Shared {
-                queue: FairQueue::new(queue),
-                adaptive: Adaptive::default(),
-                copies: Copies::default(),
-                limit_bytes: queue.limit_bytes,
-                tune_at: Time::ZERO,
-                known: Vec::new(),
-                patient_until: Time::ZERO,
-            })),
+            SchedulerKind::Adaptive | SchedulerKind::Redundant if numbered => {
+                Self::Shared(Box::new(Shared {
+                    queue: FairQueue::new(queue),
+                    doubles: (kind == SchedulerKind::Redundant).then(Doubles::default),
+                    adaptive: Adaptive::default(),
+                    copies: Copies::default(),
+                    limit_bytes: queue.limit_bytes,
+                    tune_at: Time::ZERO,
+                    known: Vec::new(),
+                    patient_until: Time::ZERO,
+                }))
+            }
             kind => Self::Pinned(kind.build()),
         }
     }

@@ -75,7 +75,8 @@ impl<L: Link> Session<L> {
     fn look(&mut self, now: Time) {
         let Spread::Shared(shared) = &mut self.spread else { return };
         let has_repairs = self.numbered.as_ref().is_some_and(Numbered::has_repairs);
-        if shared.queue.is_empty() && shared.copies.is_empty() && !has_repairs {
+        let has_doubles = shared.doubles.as_ref().is_some_and(|doubles| !doubles.is_empty());
+        if shared.queue.is_empty() && shared.copies.is_empty() && !has_doubles && !has_repairs {
             return;
         }
         shared.adaptive.look(self.slots.iter().enumerate().map(|(position, slot)| Outlook {
@@ -187,6 +188,11 @@ impl<L: Link> Slot<L> {
             }
             Spread::Shared(shared) => {
                 let adaptive = &shared.adaptive;
+                if let Some(doubles) = &mut shared.doubles
+                    && let Some(double) = doubles.next(now, self.link.key(), pool)
+                {
+                    return Some(double);
+                }
                 if let Some(copy) =
                     shared.copies.next_urgent(now, |first| adaptive.takes_copies_of(position, first), pool)
                 {
@@ -200,8 +206,13 @@ impl<L: Link> Slot<L> {
                     );
                 }
                 let (item, class) = shared.next_for(now, position, pool)?;
+                // Who has everything sent over every link does not want it to wait for what all of them lost.
+                let class = if shared.doubles.is_some() && !item.flow.tcp { Class::Sparse } else { class };
                 let number = numbered.as_mut()?.number(now, &item, class);
-                if shared.adaptive.may_lose(position) {
+                if let Some(doubles) = &mut shared.doubles {
+                    let others = shared.adaptive.usable_keys().filter(|&key| key != self.link.key());
+                    doubles.offer(now, (number, &item.packet), (others, self.link.key()), pool);
+                } else if shared.adaptive.may_lose(position) {
                     let urgent = class == Class::Sparse && !item.flow.tcp && item.packet.len() <= SMALL_BYTES;
                     shared.copies.offer(now, self.link.key(), (number, &item.packet), urgent, pool);
                 }
