@@ -104,6 +104,11 @@ def test_a_server_file_without_a_server_is_told_so(file: Path) -> None:
         client(write(file, "nat = true\n"))
 
 
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it(file: Path) -> None:
+    with pytest.raises(UsageError, match=r"client\.toml:1: conect_addr: .* did you mean connect_addr"):
+        client(write(file, 'conect_addr = "192.0.2.1:1"\n'))
+
+
 def test_a_file_that_is_not_there_is_an_error_only_if_it_was_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--config .*nowhere\.toml: No such file"):
         client(tmp_path / "nowhere.toml")

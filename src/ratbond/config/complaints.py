@@ -56,8 +56,9 @@ def complaints(
     origins: Mapping[str, Origin],
     file: ConfigFile | None,
 ) -> list[str]:
-    """All that is wrong, in the order of the model's settings."""
+    """All that is wrong: keys that do not exist, one of which may be meant for what is missing; then in the model's order."""
     found = error.errors(include_url=False, include_input=False)
+    found.sort(key=lambda one: one["type"] != "extra_forbidden")
     return list(dict.fromkeys(_complaint(model, dict(one), given, origins, file) for one in found))
 
 
