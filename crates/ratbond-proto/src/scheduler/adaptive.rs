@@ -90,14 +90,15 @@ impl Adaptive {
     }
 
     /// Whether the link at `position` delivers a copy clearly before a repair of what the link `key` was given: that takes
-    /// more than a round trip there, and half of one is worth a copy.
+    /// more than a round trip there, and half of one is worth a copy. Not over a link of a higher tier, which costs.
     #[must_use]
     pub fn takes_copies_of(&self, position: usize, key: u32) -> bool {
         let Some(first) = self.usable().find(|&at| self.outlooks[at].key == key && at != position) else {
             return false;
         };
         let later_us = self.arrivals_us[position] - self.arrivals_us[first];
-        self.is_usable(position) && later_us < i64::from(self.outlooks[first].min_rtt_us) / 2
+        let as_cheap = self.outlooks[position].tier <= self.outlooks[first].tier;
+        self.is_usable(position) && as_cheap && later_us < i64::from(self.outlooks[first].min_rtt_us) / 2
     }
 
     /// Whether sparse flows go over the link at `position`.
@@ -268,6 +269,9 @@ mod tests {
         let adaptive = looking_at(&[link(1, 10, 80), link(2, 15, 8), link(3, 21, 8)]);
         assert!(adaptive.takes_copies_of(1, 1) && !adaptive.takes_copies_of(2, 1));
         assert!(adaptive.takes_copies_of(0, 3), "a faster one");
+        let metered = Outlook { tier: Tier::Secondary, ..link(2, 10, 8) };
+        let far = looking_at(&[link(1, 150, 80), metered]);
+        assert!(!far.takes_copies_of(1, 1), "a higher tier");
         assert!(!adaptive.takes_copies_of(0, 1), "its own");
         assert!(!adaptive.takes_copies_of(0, 4), "nobody's");
     }
