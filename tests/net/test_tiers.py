@@ -102,3 +102,21 @@ def test_a_quota_outlives_a_killed_client_and_makes_the_link_a_backup_at_its_end
     assert "is used to" in client.log
     assert "is used up: it is a backup" in client.log
     assert bond.ping(), "nothing else is up"
+
+
+def test_redundant_sends_everything_twice_and_delivers_it_once_though_both_links_lose(
+    bond: Bond, tmp_path: Path
+) -> None:
+    secret = secret_file(tmp_path, generate())
+    _server, client = bond.up(secret, "--balance-redundant")
+    for link in bond.lab.links:
+        link.set("50mbit,20ms,loss=5%")
+    before = carried(client, "wan1"), carried(client, "wan2")
+    stream = UdpStream(bond.lab)
+    until(lambda: len(stream.received) > 600)
+    assert stream.finish() == set()
+    assert stream.doubled == 0
+    on_each = [carried(client, name) - was for name, was in zip(("wan1", "wan2"), before, strict=True)]
+    assert min(on_each) >= stream.sent
+    doubled = sum(session["doubled_packets"] for session in client.status()["sessions"])
+    assert doubled >= stream.sent

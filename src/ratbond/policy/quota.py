@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 STATE_DIRECTORY: Final = Path("/var/lib/ratbond")
 WARN_AT: Final = 0.8
-_SAVE_AFTER_SHARE: Final = 0.005  # of a quota: so much at most does a crash forget
+_SAVE_AFTER_SHARE: Final = 0.002  # of a quota: so much at most does a crash forget
 _SAVE_AFTER_S: Final = 30.0  # while anything is carried
 _IP_UDP_BYTES: Final = 28
 
