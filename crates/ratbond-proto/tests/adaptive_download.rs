@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratbond_netem::LinkConfig;
 use ratbond_proto::scheduler::SchedulerKind;
+use ratbond_sim::pair::Pair;
 use ratbond_sim::scenario::{
     Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, run, satellite,
 };
@@ -41,6 +42,13 @@ fn one_download_grows_fast_on_lossy_links_and_a_ping_beside_it_meets_no_repair()
     assert_used(&lossy_both(), 1, (6, 1), 0.40, 25);
 }
 
+/// While a repair is under way nothing is delivered or acknowledged: what stands in the queue has to last for as long.
+#[test]
+fn one_download_keeps_lossy_links_busy_while_it_waits_for_repairs() {
+    assert_used(&lossy_both(), 1, (24, 12), 0.95, 25);
+    assert_used(&dsl_lte(), 1, (24, 12), 0.97, 25);
+}
+
 #[test]
 fn a_download_over_clean_links_is_hardly_sent_twice() {
     let mut pair = connected(SchedulerKind::Adaptive, &equal(), 3);
@@ -51,7 +59,7 @@ fn a_download_over_clean_links_is_hardly_sent_twice() {
 }
 
 /// For people who change the model: `cargo test --test adaptive_download figures -- --ignored --nocapture`, with
-/// `ONLY=dsl_lte,four`, `SECONDS=30` and `SEED=2` in the environment.
+/// `ONLY=dsl_lte,four`, `SECONDS=30`, `SEED=2` and `LINKS=1` in the environment.
 #[test]
 #[ignore = "prints figures of all scenarios"]
 #[allow(clippy::disallowed_methods, reason = "asked for by a person, who has no other way to choose")]
@@ -59,6 +67,7 @@ fn figures() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let (seconds, seed) = (number("SECONDS").unwrap_or(24) as usize, number("SEED").unwrap_or(1));
     let only = std::env::var("ONLY").unwrap_or_default();
+    let shows_links = std::env::var("LINKS").is_ok();
     let all = [
         ("equal", equal()),
         ("dsl_lte", dsl_lte()),
@@ -70,13 +79,41 @@ fn figures() {
     ];
     for (name, links) in all.into_iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
         for count in [1, 6] {
-            show(name, &links, count, seconds, seed);
+            show(name, &links, count, (seconds, seed), shows_links);
         }
     }
 }
 
-fn show(name: &str, links: &[LinkConfig], count: u16, seconds: usize, seed: u64) {
-    let outcome = downloads(links, count, seconds, seed);
+/// What the sending end knows of its links.
+fn show_links(pair: &Pair, second: usize) {
+    let report = pair.server.endpoint.reports().remove(0);
+    let there = pair.client.endpoint.reports().remove(0).stats.resequencer;
+    let (late, given_up, held) = (there.late, there.given_up, there.held_packets);
+    print!("{second:3} s, {} repaired, {:?}", report.stats.repaired_packets, report.stats.queues);
+    print!(", {late} late, {given_up} given up, {held} held");
+    for link in report.links {
+        let stats = link.stats;
+        print!(
+            " | {:5.1} Mbit/s, window {:4} kB, {:4} in flight, rtt {:?}, least {:?}, loss {:.3}, {} sent again",
+            stats.delivery_rate_bps as f64 / 1e6,
+            stats.window_bytes / 1_000,
+            stats.in_flight_bytes / 1_000,
+            stats.srtt,
+            stats.min_rtt,
+            stats.loss,
+            stats.retransmits,
+        );
+    }
+    println!();
+}
+
+fn show(name: &str, links: &[LinkConfig], count: u16, (seconds, seed): (usize, u64), shows_links: bool) {
+    let outcome =
+        run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |pair, second| {
+            if shows_links {
+                show_links(pair, second);
+            }
+        });
     let (from, bound) = (seconds / 3, bound(links));
     let extra = outcome.ping_p99_from(from as f64).saturating_sub(idle_rtt(links));
     println!(

@@ -23,6 +23,10 @@ const MAX_SPILL_WAIT_US: u32 = 15_000;
 const WINDOW_OPENS_WITHIN_US: i64 = 10_000;
 /// In a backlog each packet waits for those before it, so that beyond this share of lost packets nearly all wait for a repair.
 const HOLDS_ALL: f64 = 0.05;
+/// Beyond this share each round trip of a download is held up once or more.
+const HOLDS_OFTEN: f64 = 0.01;
+/// A loss is known a quarter of a round trip after the next acknowledgement (RFC 8985), and the repair takes half of one.
+const REPAIR_RTTS: f64 = 1.25;
 
 /// A secondary link counts as later than it is by this: what the primary links deliver in that time waits for them. Less, and
 /// the swings of a TCP that one primary link satisfies would already spill.
@@ -124,6 +128,13 @@ impl Adaptive {
         Duration::from_micros(spread_us.unsigned_abs())
     }
 
+    /// How long the loss of a packet holds up what follows it, on the link where that is longest.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        let most_us = self.usable().map(|at| self.held_us(at, HOLDS_OFTEN)).max().unwrap_or_default();
+        Duration::from_micros(most_us.unsigned_abs())
+    }
+
     /// What all links together carry.
     #[must_use]
     pub fn rate_bytes_per_s(&self) -> u64 {
@@ -147,9 +158,13 @@ impl Adaptive {
 
     /// Arrival of a packet of a backlog, with what it waits for repairs of others.
     fn in_order_us(&self, at: usize) -> i64 {
+        self.arrivals_us[at] + self.held_us(at, HOLDS_ALL)
+    }
+
+    /// What a packet waits for the repairs of others: all of it when a share of `always` is lost.
+    fn held_us(&self, at: usize, always: f64) -> i64 {
         let link = &self.outlooks[at];
-        let held = (link.loss / HOLDS_ALL).min(1.0);
-        self.arrivals_us[at] + (held * 1.25 * f64::from(link.min_rtt_us)) as i64
+        ((link.loss / always).min(1.0) * REPAIR_RTTS * f64::from(link.min_rtt_us)) as i64
     }
 
     /// Arrival with what a loss would cost, by how likely it is.

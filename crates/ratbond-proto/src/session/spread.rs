@@ -118,14 +118,17 @@ impl Shared {
         self.known.extend(links);
     }
 
-    /// Lets CoDel accept the queue that spilling to a slower link needs. `rtts` are those of the links in use.
+    /// Lets CoDel accept the queue that spilling to a slower link needs, and that lasts while a repair is waited for: nothing is
+    /// acknowledged then, and nothing new comes. `rtts` are those of the links in use.
     pub fn tune(&mut self, now: Time, rtts: impl Iterator<Item = Duration>) {
         if now < self.tune_at {
             return;
         }
         self.tune_at = now + TUNE_EVERY;
         let largest_rtt = rtts.max().unwrap_or_default();
-        let standing = self.adaptive.spread().mul_f64(SHARE_OF_SPREAD) + largest_rtt.mul_f64(SHARE_OF_RTT);
+        let standing = self.adaptive.spread().mul_f64(SHARE_OF_SPREAD)
+            + largest_rtt.mul_f64(SHARE_OF_RTT)
+            + self.adaptive.hold();
         let target = (BASE_TARGET + standing).min(MAX_TARGET);
         let interval = match now < self.patient_until {
             true => MAX_INTERVAL,
