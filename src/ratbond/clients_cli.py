@@ -49,6 +49,14 @@ def add(
             help="A network behind the client, routed to it. May be given again.", metavar="NETWORK"
         ),
     ] = None,
+    forward: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='A port of the server that leads to a host behind the client, such as "tcp/8443 -> 192.168.8.10:443". '
+            "May be given again.",
+            metavar="FORWARD",
+        ),
+    ] = None,
     up: Annotated[
         str | None,
         typer.Option(help="Most that it may send, such as 20mbit.  [default: no cap]", metavar="RATE"),
@@ -67,6 +75,7 @@ def add(
     path = clients_file or DEFAULT_CLIENTS_FILE
     settings = {
         "lan": commands.check_lan(lan or []),
+        "forward": commands.check_forwards(forward or []),
         "up": up,
         "down": down,
         "client_to_client": client_to_client,

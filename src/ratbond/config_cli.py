@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from ratbond import flags
-from ratbond.config import ClientConfig, Role, ServerConfig, TunnelConfig
+from ratbond.config import ClientConfig, Role, ServerConfig
 from ratbond.config.complaints import complaints, in_the_files_words
 from ratbond.config.file import ConfigFile, default_path, read
 from ratbond.config.show import shown
@@ -125,8 +125,8 @@ def _role_of(file: ConfigFile) -> Role:
     for role in Role:
         if file.path.name.startswith(role.value):
             return role
-    common = TunnelConfig.model_fields.keys()
-    own = {role: file.values.keys() & (MODELS[role].model_fields.keys() - common) for role in Role}
+    client, server = (file.values.keys() & MODELS[role].model_fields.keys() for role in Role)
+    own = {Role.CLIENT: client - server, Role.SERVER: server - client}
     telling = [
         role for role in Role if own[role] and not own[Role.SERVER if role is Role.CLIENT else Role.CLIENT]
     ]

@@ -91,9 +91,9 @@ def test_help_begins_with_the_two_ends_and_says_each_command_in_a_whole_line(
 
 ISSUE_FLAGS = {
     "client": [
-        "--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--join-file", "--policy",
+        "--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--lan", "--join-file", "--policy",
     ],
-    "server": ["--listen-addr", "--clients-file"],
+    "server": ["--listen-addr", "--clients-file", "--lan", "--forward"],
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
@@ -125,7 +125,6 @@ def test_the_man_page_describes_every_flag() -> None:
         "--watch",
         "--server",
         "--server-addr",
-        "--lan",
         "--up",
         "--down",
         "--client-to-client",

@@ -12,6 +12,7 @@ from ratbond import secret
 from ratbond.clients import allocate, file
 from ratbond.clients.model import DEFAULT_POOL, ClientEntry, Clients, parse
 from ratbond.errors import RatbondError, UsageError
+from ratbond.forward import PortForward
 from ratbond.invitation import Invitation
 from ratbond.models import HostPort
 
@@ -71,7 +72,7 @@ def revoke(path: Path, name: str, *, forget: bool) -> None:
 def table(clients: Clients) -> str:
     """The clients as text, without any key that is secret."""
     rows: list[tuple[str, ...]] = [
-        ("NAME", "TUNNEL", "ADDRESS", "ADDRESS6", "LAN", "UP", "DOWN", "CLIENTS", "KEY")
+        ("NAME", "TUNNEL", "ADDRESS", "ADDRESS6", "LAN", "FORWARDS", "UP", "DOWN", "CLIENTS", "KEY")
     ]
     rows += [_row(entry) for entry in clients.client]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -93,6 +94,7 @@ def _row(entry: ClientEntry) -> tuple[str, ...]:
         str(entry.ip[2]),
         str(entry.ip6[2]) if entry.ip6 else "-",
         ",".join(str(network) for network in entry.lan) or "-",
+        ",".join(forward.listens for forward in entry.forward) or "-",
         _rate(entry.up),
         _rate(entry.down),
         "yes" if entry.client_to_client else "no",
@@ -161,3 +163,11 @@ def check_lan(networks: list[str]) -> tuple[str, ...]:
         return tuple(str(ip_network(network)) for network in networks)
     except ValueError as error:
         raise UsageError(f"--lan: {error}; write a network such as 192.168.7.0/24") from None
+
+
+def check_forwards(texts: list[str]) -> tuple[str, ...]:
+    """Port forwards as they are written into the file. Raises UsageError."""
+    try:
+        return tuple(str(PortForward.parse(text)) for text in texts)
+    except ValueError as error:
+        raise UsageError(f"--forward: {error}") from None

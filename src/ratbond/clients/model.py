@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final, Self
 
@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from ratbond.config import parse_network
+from ratbond.config import Forwards, parse_network
 from ratbond.errors import UsageError
+from ratbond.forward import PortForward, clash, with_targets
 from ratbond.models import HostPort, IPNetwork, parse_rate
 from ratbond.secret import is_key
 
@@ -102,15 +103,23 @@ class ClientEntry(BaseModel):
     ip: Annotated[IPv4Network, parse_network(4, 30, "10.66.0.0/30")]
     ip6: Annotated[IPv6Network | None, parse_network(6, 126, "fd00::/126")] = None
     lan: Lan = ()
+    forward: Forwards = ()
     up: Rate | None = None
     down: Rate | None = None
     client_to_client: bool = False
     revoked: bool = False
 
     @property
+    def behind(self) -> tuple[IPNetwork, ...]:
+        """What is routed to the client: its LAN, and the targets of forwards that are not the client itself."""
+        inside = tuple(network for network in (self.ip, self.ip6) if network)
+        others = [f for f in self.forward if not any(f.target in network for network in inside)]
+        return with_targets(self.lan, others)
+
+    @property
     def networks(self) -> tuple[IPNetwork, ...]:
         """All inner networks that are this client's."""
-        return (self.ip, *((self.ip6,) if self.ip6 else ()), *self.lan)
+        return (self.ip, *((self.ip6,) if self.ip6 else ()), *self.behind)
 
 
 class Clients(BaseModel):
@@ -126,6 +135,7 @@ class Clients(BaseModel):
         for what in ("name", "tunnel_id", "public_key"):
             _refuse_twins(what, ((getattr(entry, what), entry.name) for entry in self.client))
         _refuse_overlaps((network, entry.name) for entry in self.client for network in entry.networks)
+        _refuse_clash({forward: entry.name for entry in self.client for forward in entry.forward})
         return self
 
     def by_session(self) -> dict[int, ClientEntry]:
@@ -169,6 +179,16 @@ def _refuse_twins(what: str, values: Iterable[tuple[object, str]]) -> None:
         if value in seen:
             raise ValueError(f"clients {seen[value]} and {name} have the same {what}; give each its own")
         seen[value] = name
+
+
+def _refuse_clash(owners: Mapping[PortForward, str]) -> None:
+    twins = clash(owners)
+    if twins:
+        one, other = twins
+        raise ValueError(
+            f'"{one}" of client {owners[one]} and "{other}" of client {owners[other]} take the same port; '
+            "give one of them another"
+        )
 
 
 def _refuse_overlaps(networks: Iterator[tuple[IPNetwork, str]]) -> None:

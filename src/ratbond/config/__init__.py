@@ -19,7 +19,7 @@ from ratbond.config.sources import (
     process_environment,
     secret_is_on_command_line,
 )
-from ratbond.config.values import Setting, parse_network
+from ratbond.config.values import Forwards, Setting, parse_network
 
 __all__ = [
     "DEFAULT_CLIENTS_FILE",
@@ -28,6 +28,7 @@ __all__ = [
     "ENVIRONMENT",
     "MIN_TOKEN_CHARS",
     "ClientConfig",
+    "Forwards",
     "Host",
     "LinkSettings",
     "Loaded",

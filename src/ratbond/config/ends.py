@@ -14,6 +14,7 @@ from ratbond.config.values import (
     DeviceName,
     Endpoint,
     FilePath,
+    Forwards,
     LinkCaps,
     Network,
     Number,
@@ -22,8 +23,9 @@ from ratbond.config.values import (
     Switch,
     Wans,
 )
+from ratbond.forward import with_targets
 from ratbond.invitation import Invitation
-from ratbond.models import MAX_WEIGHT, Caps, HostPort, LinkQuota, Preference, Tier, WanSpec
+from ratbond.models import MAX_WEIGHT, Caps, HostPort, IPNetwork, LinkQuota, Preference, Tier, WanSpec
 
 
 class LinkSettings(BaseModel):
@@ -105,6 +107,11 @@ class ClientConfig(TunnelConfig):
     route: Annotated[tuple[Network, ...], Setting("NETWORK", live=True)] = Field(
         default=(),
         description="Send only this network through the tunnel, such as 198.51.100.0/24, and not everything. May be given again.",
+    )
+    lan: Annotated[tuple[Network, ...], Setting("NETWORK", live=True)] = Field(
+        default=(),
+        description="A network or a host behind this client that is routed and not translated: it keeps its addresses, and the "
+        "other end may open connections to it, its port forwards too, past this machine's firewall. Needs nft. May be given again.",
     )
     no_leak: Annotated[Switch, Setting(no="leak", live=True)] = Field(
         default=False,
@@ -206,6 +213,20 @@ class ServerConfig(TunnelConfig):
         description="Serve the clients of this file (`ratbond client add`), each with a key and a tun device of its own.",
     )
 
+    lan: Annotated[tuple[Network, ...], Setting("NETWORK", live=True)] = Field(
+        default=(), description="A network behind the client, routed to it. May be given again."
+    )
+    forward: Annotated[Forwards, Setting("FORWARD", live=True)] = Field(
+        default=(),
+        description='Lead a port of this server to a host behind the client: "tcp/8443 -> 192.168.8.10:443", '
+        '"udp/5000-5010 -> [2001:db8::7]". Needs nft. May be given again.',
+    )
+
+    @property
+    def behind(self) -> tuple[IPNetwork, ...]:
+        """What is routed to the client: its LAN, and the targets of forwards."""
+        return with_targets(self.lan, self.forward)
+
     @property
     def end_name(self) -> str:
         """What tells this end from others on the machine: its port, where it has many tunnels."""
@@ -218,7 +239,9 @@ class ServerConfig(TunnelConfig):
 
     @model_validator(mode="after")
     def _check_clients(self) -> Self:
-        for name in ("tunnel_id", "tunnel_ip", "tunnel_ip6", "address") if self.clients_file else ():
+        for name in (
+            ("tunnel_id", "tunnel_ip", "tunnel_ip6", "address", "lan", "forward") if self.clients_file else ()
+        ):
             if name in self.model_fields_set:
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Strict, WithJsonSchema
 
+from ratbond.forward import EXAMPLE, PortForward, clash
 from ratbond.models import Caps, HostPort, IPAddress, IPNetwork, LinkQuota, WanSpec, is_device_name
 
 _MAX_DEVICE_NAME: Final = 15
@@ -41,6 +42,18 @@ def _parse_wans(value: object) -> object:
         if isinstance(value, (list, tuple))
         else value
     )
+
+
+def _parse_forwards(value: object) -> object:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f'write a list of port forwards, such as ["{EXAMPLE}"]')  # noqa: TRY004 (pydantic wants it)
+    if not all(isinstance(item, (str, PortForward)) for item in value):
+        raise ValueError(f'each must be text, such as "{EXAMPLE}"')
+    forwards = tuple(PortForward.parse(item) if isinstance(item, str) else item for item in value)
+    twins = clash(forwards)
+    if twins:
+        raise ValueError(f'"{twins[0]}" and "{twins[1]}" take the same port; leave one out')
+    return forwards
 
 
 def _parse_caps(value: object) -> object:
@@ -158,6 +171,16 @@ Quota = Annotated[
     LinkQuota,
     BeforeValidator(_parse_quota),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ *([MmGgTt][Bb]) */ *(day|week|month)$"}),
+]
+Forwards = Annotated[
+    tuple[PortForward, ...],
+    BeforeValidator(_parse_forwards),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": r"^(tcp|udp)/[0-9]+(-[0-9]+)? *-> *\S+( +masquerade)?$"},
+        }
+    ),
 ]
 Wans = Annotated[
     tuple[WanSpec, ...],

@@ -23,10 +23,15 @@ class Reloader(Generic[ConfigT]):
         self._config = config
         self._read = read
 
-    def read(self) -> ConfigT | None:
-        """The configuration that counts from now on; None when nothing changes. What is wrong with it is logged."""
+    def read(self, check: Callable[[ConfigT], None] | None = None) -> ConfigT | None:
+        """The configuration that counts from now on; None when nothing changes. What is wrong with it is logged.
+
+        ``check`` raises RatbondError for what this machine cannot have.
+        """
         try:
             wanted = self._read()
+            if check:
+                check(wanted)
         except RatbondError as error:
             log.error("the configuration is as before", why=str(error))
             return None

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ServerConfig
+from ratbond.daemon.forwarding import refuse_taken
 from ratbond.daemon.reload import Reloader, take_common
 from ratbond.daemon.reporting import Reporter
 from ratbond.daemon.roster import Roster, addresses_of, tunnel_config
@@ -74,6 +75,7 @@ class Server(Generic[TunT]):
                 await self._network.recover()
             async with told_when_slow("reading the network's state"):
                 self._refuse_overlap(await self._watcher.read())
+            self._refuse_taken(self._config)
             if self._roster:
                 self._engine.set_clients(self._roster.for_engine())
             log.info("listening", address=str(self._config.listen_addr), **self._whom())
@@ -89,12 +91,14 @@ class Server(Generic[TunT]):
 
     def _reload(self) -> None:
         """Reads configuration and clients anew; a file that is wrong changes nothing."""
-        config = self._reloader.read()
+        config = self._reloader.read(self._refuse_taken)
         if config is not None:
             take_common(self._config, config, self._engine)
             self._config = config
             for session, tunnel in self._tunnels.items():
                 tunnel.configure(self._config_of(session))
+                if self._roster is None:
+                    tunnel.route(config.behind, config.forward)
             self._reporter.configure(config)
             self._changed.set()
         if self._roster:
@@ -109,6 +113,7 @@ class Server(Generic[TunT]):
         """Who is in the file as before notices nothing."""
         try:
             wanted = roster.read_again()
+            refuse_taken(self._config, wanted.client)
         except RatbondError as error:
             log.error("the clients are as before", why=str(error))
             return
@@ -131,7 +136,7 @@ class Server(Generic[TunT]):
                 tunnel.leave()
                 self._network.device_gone(tunnel.device)
             else:
-                tunnel.route(entry.lan)
+                tunnel.route(entry.behind, entry.forward)
 
     async def _keep_in_place(self) -> None:
         async for _ in self._watcher.snapshots():
@@ -168,14 +173,16 @@ class Server(Generic[TunT]):
 
     def _new_tunnel(self, session: int) -> Tunnel[TunT]:
         if self._roster is None:
-            return Tunnel(self._config, self._engine, self._network, self._make_tun)
+            tunnel = Tunnel(self._config, self._engine, self._network, self._make_tun)
+            tunnel.route(self._config.behind, self._config.forward)
+            return tunnel
         entry = self._roster.clients.get(session)
         if entry is None:
             raise RatbondError(f"no client has tunnel-id {session} any more")
         config = tunnel_config(self._config, entry)
         tunnel = Tunnel(config, self._engine, self._network, self._make_tun)
         tunnel.assign(addresses_of(entry))
-        tunnel.route(entry.lan)
+        tunnel.route(entry.behind, entry.forward)
         return tunnel
 
     def _refuse_overlap(self, snapshot: Snapshot) -> None:
@@ -189,6 +196,9 @@ class Server(Generic[TunT]):
                 raise RatbondError(
                     f"client {entry.name}: {taken}; give it another network in the clients file"
                 )
+
+    def _refuse_taken(self, config: ServerConfig) -> None:
+        refuse_taken(config, self._roster.clients.values() if self._roster else ())
 
     def _whom(self) -> dict[str, int]:
         if self._roster is None:

@@ -42,9 +42,10 @@ async def assemble(
     config: ClientConfig | ServerConfig, reloader: Reloader[Any], owner: Owner | None = None
 ) -> Client[Tun] | Server[Tun]:
     """The end for a configuration, ready to run; it holds the right to be this end already. Raises RatbondError."""
-    if config.nat and shutil.which("nft") is None:
-        raise RatbondError("--nat needs nft, which is not installed (Debian: apt-get install nftables)")
     roster = Roster(config.clients_file) if isinstance(config, ServerConfig) and config.clients_file else None
+    needs = _needing_nft(config, roster)
+    if needs and shutil.which("nft") is None:
+        raise RatbondError(f"{needs} needs nft, which is not installed (Debian: apt-get install nftables)")
     network = Network(Journal(state_directory(), config.end_name))
     _sweep_leftovers()
     try:
@@ -64,6 +65,16 @@ async def assemble(
     if isinstance(config, ClientConfig):
         return Client(config, engine, network, make_tun, reloader, owner)
     return Server(config, engine, network, make_tun, reloader, roster, owner)
+
+
+def _needing_nft(config: ClientConfig | ServerConfig, roster: Roster | None) -> str:
+    """The setting that needs it; empty if none does."""
+    if config.nat:
+        return "--nat"
+    if isinstance(config, ClientConfig):
+        return "--lan" if config.lan else ""
+    forwarding = config.forward or (roster and any(entry.forward for entry in roster.clients.values()))
+    return "a port forward" if forwarding else ""
 
 
 def _sweep_leftovers() -> None:

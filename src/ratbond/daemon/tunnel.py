@@ -8,12 +8,22 @@ from typing import Generic, TypeVar
 from ratbond.config import ClientConfig, Host, Role, TunnelConfig
 from ratbond.engine import EngineApi, EngineError, TunApi
 from ratbond.errors import RatbondError
+from ratbond.forward import PortForward
 from ratbond.links.model import Snapshot
 from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.kernel import ipv6_is_on
-from ratbond.netcfg.plan import EVERYTHING, Plan, Translation, Uplink, Wanted, plan, tunnel_addresses
+from ratbond.netcfg.plan import (
+    EVERYTHING,
+    Plan,
+    PortForwards,
+    Translation,
+    Uplink,
+    Wanted,
+    plan,
+    tunnel_addresses,
+)
 
 log = get_logger(__name__)
 
@@ -31,6 +41,7 @@ class Tunnel(Generic[TunT]):
         self._network = network
         self._make_tun = make_tun
         self._networks: tuple[IPNetwork, ...] = ()
+        self._forwards: tuple[PortForward, ...] = ()
         self._assigned: tuple[IPInterface, ...] = ()
         self._tun: TunT | None = None
         self._session: int | None = None
@@ -82,9 +93,9 @@ class Tunnel(Generic[TunT]):
         """The server has said what this end is called; in place of what is configured."""
         self._assigned = addresses
 
-    def route(self, networks: tuple[IPNetwork, ...]) -> None:
-        """These networks are behind the peer."""
-        self._networks = networks
+    def route(self, networks: tuple[IPNetwork, ...], forwards: tuple[PortForward, ...] = ()) -> None:
+        """These networks are behind the peer, and these ports of this host lead into them."""
+        self._networks, self._forwards = networks, forwards
 
     def session_down(self, session: int) -> None:
         """The last link is dead. The tun and its addresses stay, so that connections over it can wait."""
@@ -123,6 +134,7 @@ class Tunnel(Generic[TunT]):
             uplinks,
             addresses=(self._assigned or configured_addresses(self._config, self._peer)) if met else (),
             networks=self._networks if met else (),
+            forwards=self._forwards,
             up=self._up,
         )
 
@@ -134,6 +146,7 @@ def wanted(
     *,
     addresses: tuple[IPInterface, ...] = (),
     networks: tuple[IPNetwork, ...] = (),
+    forwards: tuple[PortForward, ...] = (),
     up: bool = False,
 ) -> Wanted:
     """What a tunnel wants of the system: with addresses once a peer has been met, with routes while the bond is up."""
@@ -150,7 +163,8 @@ def wanted(
         else None,
         uplinks=uplinks,
         families=(Family.V4, Family.V6) if ipv6_is_on() else (Family.V4,),
-        translation=_translation(config, device),
+        translation=_translation(config, device, addresses),
+        forwards=PortForwards(f"{_owner(config)}-forwards", device, forwards) if forwards else None,
     )
 
 
@@ -163,11 +177,22 @@ def configured_addresses(config: TunnelConfig, peer: str) -> tuple[IPInterface, 
     return tunnel_addresses(config.tunnel_ip, config.network6, first=takes_first_host(config, peer))
 
 
-def _translation(config: TunnelConfig, device: str) -> Translation | None:
-    if not config.nat:
+def _translation(config: TunnelConfig, device: str, addresses: tuple[IPInterface, ...]) -> Translation | None:
+    routed = config.lan if isinstance(config, ClientConfig) else ()
+    if not config.nat and not routed:
         return None
-    owner = f"{config.role.value}-{config.tunnel_id}"
-    return Translation(owner, device, towards_tunnel=config.role is Role.CLIENT)
+    return Translation(
+        _owner(config),
+        device,
+        towards_tunnel=config.role is Role.CLIENT,
+        masquerade=config.nat,
+        routed=routed,
+        inside=tuple(interface.network for interface in addresses) if routed else (),
+    )
+
+
+def _owner(config: TunnelConfig) -> str:
+    return f"{config.role.value}-{config.tunnel_id}"
 
 
 def overlap(networks: tuple[IPNetwork, ...], device: str, snapshot: Snapshot) -> str:

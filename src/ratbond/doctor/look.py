@@ -19,7 +19,7 @@ from ratbond.doctor.firewall import dropping_chains
 from ratbond.doctor.model import Clock, Firewall, Leftovers, Rights, SecretFile, TunDevice, UdpOffload, Wan
 from ratbond.links.model import Snapshot, WanLink
 from ratbond.models import Family
-from ratbond.netcfg import journal, kernel, nat
+from ratbond.netcfg import journal, kernel, nft
 from ratbond.ownership import service_user
 
 _CAP_NET_ADMIN, _CAP_NET_RAW = 12, 13  # linux/capability.h
@@ -101,7 +101,7 @@ async def firewall() -> Firewall:
     if shutil.which("nft") is None:
         return Firewall(installed=False)
     try:
-        return Firewall(installed=True, dropping=dropping_chains(await nat.ruleset()))
+        return Firewall(installed=True, dropping=dropping_chains(await nft.ruleset()))
     except OSError as error:
         return Firewall(installed=True, error=error.strerror or str(error))
 

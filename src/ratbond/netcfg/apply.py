@@ -15,6 +15,7 @@ from ratbond.netcfg.plan import (
     Forwarding,
     LooseReversePath,
     Plan,
+    PortForwards,
     Route,
     Rule,
     Step,
@@ -106,7 +107,7 @@ class Network:
                 await self._do(step)
         await self._change_rules(old, plan)
         for step in reversed(old):
-            if step not in after and not isinstance(step, Rule):
+            if step not in after and not isinstance(step, Rule) and not _is_replaced(step, plan):
                 await self._undo(step)
         self._applied = plan
         self._journal.write(list(plan))
@@ -122,7 +123,9 @@ class Network:
 
     async def _reassert(self) -> bool:
         lost = [step for step in self._applied if await self._is_lost(step)]
-        lost += await nat.lost([step for step in self._applied if isinstance(step, Translation)])
+        lost += await nat.lost(
+            [step for step in self._applied if isinstance(step, Translation | PortForwards)]
+        )
         for step in lost:
             log.warning("somebody has undone what the tunnel needs; doing it again", step=_describe(step))
         if any(isinstance(step, Rule) for step in lost):
@@ -165,7 +168,7 @@ class Network:
                 self._sysctls.loosen_reverse_path(step.device)
             case Forwarding():
                 self._sysctls.forward(step.family)
-            case Translation():
+            case Translation() | PortForwards():
                 await nat.apply(step)
 
     async def _undo(self, step: Step) -> None:
@@ -185,7 +188,7 @@ class Network:
                 self._sysctls.release(kernel.reverse_path_key(step.device))
             case Forwarding():
                 self._sysctls.stop_forwarding(step.family)
-            case Translation():
+            case Translation() | PortForwards():
                 await nat.undo(step)
 
     async def _change_rules(self, old: Plan, new: Plan, *, again: bool = False) -> None:
@@ -226,7 +229,17 @@ def _falls_with(step: Step, devices: set[str], *, fenced: bool) -> bool:
 
 def _outlives(step: Step, devices: set[str]) -> bool:
     """Whether a step is in place, though these devices are gone."""
-    return isinstance(step, Barrier | Rule | Forwarding | Translation) or step.device not in devices
+    return (
+        isinstance(step, Barrier | Rule | Forwarding | Translation | PortForwards)
+        or step.device not in devices
+    )
+
+
+def _is_replaced(step: Step, plan: Plan) -> bool:
+    """Whether a step of the plan has taken this one's place: an owner has one table of a kind."""
+    if not isinstance(step, Translation | PortForwards):
+        return False
+    return any(type(other) is type(step) and other.owner == step.owner for other in plan)
 
 
 def _describe(step: Step) -> str:
@@ -247,3 +260,5 @@ def _describe(step: Step) -> str:
             return f"IPv{step.family} forwarding"
         case Translation():
             return f"address translation for {step.device}"
+        case PortForwards():
+            return f"port forwards to {step.device}"

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, Final, TextIO, TypedDict
 
 from ratbond.errors import RatbondError
+from ratbond.forward import PortForward
 from ratbond.models import Family
-from ratbond.netcfg.plan import Barrier, Route, Rule, Step, Translation
+from ratbond.netcfg.plan import Barrier, PortForwards, Route, Rule, Step, Translation
 from ratbond.ownership import SERVICE_USER, give_to_owner_of
 
 _SO_NETNS_COOKIE: Final = 71  # asm-generic/socket.h; Linux 5.14
 _FORMAT: Final = 1
 _LOCK_WITHIN_S: Final = 2.0
+_NOTED: Final = (Route, Barrier, Rule, Translation, PortForwards)
 
 
 class SysctlEntry(TypedDict):
@@ -93,7 +95,7 @@ class Journal:
             self._file,
             {
                 "format": _FORMAT,
-                "steps": [_entry(s) for s in steps if isinstance(s, (Route, Barrier, Rule, Translation))],
+                "steps": [_entry(s) for s in steps if isinstance(s, _NOTED)],
             },
         )
 
@@ -196,10 +198,15 @@ def _replace(path: Path, content: object) -> None:
     new.replace(path)
 
 
-def _entry(step: Route | Barrier | Rule | Translation) -> dict[str, Any]:
+def _entry(step: Route | Barrier | Rule | Translation | PortForwards) -> dict[str, Any]:
     fields = {name: getattr(step, name) for name in step.__slots__}
-    plain = {k: v if v is None or isinstance(v, int) else str(v) for k, v in fields.items()}
-    return {"kind": type(step).__name__, **plain}
+    return {"kind": type(step).__name__, **{name: _plain(value) for name, value in fields.items()}}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def _step(entry: dict[str, Any]) -> Step:
@@ -208,7 +215,10 @@ def _step(entry: dict[str, Any]) -> Step:
         if entry.get(name) is not None:
             entry[name] = ip_network(entry[name])
     if kind == "Translation":
-        return Translation(**entry)
+        networks = {name: tuple(map(ip_network, entry.get(name, ()))) for name in ("routed", "inside")}
+        return Translation(**{**entry, **networks})
+    if kind == "PortForwards":
+        return PortForwards(**{**entry, "forwards": tuple(map(PortForward.parse, entry["forwards"]))})
     if kind == "Barrier":
         return Barrier(**entry)
     if kind == "Rule":

@@ -28,6 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
+from ratbond.forward import PortForward
 from ratbond.models import Family, IPAddress, IPInterface, IPNetwork
 
 MAIN_TABLE = 254
@@ -111,9 +112,24 @@ class Translation:
     towards_tunnel: (
         bool  # what enters the tunnel (a client, for its LAN), or what leaves it (a server, for its clients)
     )
+    masquerade: bool = True  # all but what is routed; or nothing
+    routed: tuple[
+        IPNetwork, ...
+    ] = ()  # behind this end, keep their addresses and may be reached from the other
+    inside: tuple[IPNetwork, ...] = ()  # the tunnel's own networks
 
 
-Step = Up | Address | Route | Barrier | Rule | LooseReversePath | Forwarding | Translation
+@dataclass(frozen=True, slots=True)
+class PortForwards:
+    """Lead ports of this host to hosts behind the peer. ``owner`` as of a :class:`Translation`, and not the same."""
+
+    owner: str
+    device: str
+    forwards: tuple[PortForward, ...]
+
+
+NatStep = Translation | PortForwards
+Step = Up | Address | Route | Barrier | Rule | LooseReversePath | Forwarding | NatStep
 Plan = tuple[Step, ...]
 
 
@@ -140,6 +156,7 @@ class Wanted:
     families: tuple[Family, ...] = (Family.V4, Family.V6)  # that the kernel has switched on
     networks: tuple[IPNetwork, ...] = ()  # behind the peer
     translation: Translation | None = None
+    forwards: PortForwards | None = None
     fenced: tuple[IPNetwork, ...] = ()  # the networks that are reached through the tunnel or not at all
     server: IPAddress | None = None  # where it is known without links
 
@@ -158,9 +175,10 @@ def plan(wanted: Wanted) -> Plan:
             for network in wanted.networks
             if Family.of(network) in wanted.families
         ]
-        if wanted.translation:
+        nat = [step for step in (wanted.translation, wanted.forwards) if step]
+        if nat:
             steps += [Forwarding(family) for family in wanted.families]
-            steps.append(wanted.translation)
+            steps += nat
     for family in wanted.families:
         steps += _through_tunnel(wanted, family)
     return tuple(dict.fromkeys(steps))

@@ -10,6 +10,7 @@ from ratbond.clients import file as clients_file
 from ratbond.clients.model import ClientEntry
 from ratbond.config import ClientConfig, ServerConfig
 from ratbond.daemon.endpoint import ResolutionError, resolve
+from ratbond.daemon.forwarding import refuse_taken
 from ratbond.daemon.roster import addresses_of, tunnel_config
 from ratbond.daemon.tunnel import configured_addresses, refuse_overlap, wanted
 from ratbond.daemon.ways import link_policy, uplink_over
@@ -18,8 +19,18 @@ from ratbond.links.choice import choose_links, why_not_yet
 from ratbond.links.model import Snapshot
 from ratbond.links.netlink import read_snapshot
 from ratbond.models import IPInterface
-from ratbond.netcfg import journal, kernel, nat, words
-from ratbond.netcfg.plan import Forwarding, LooseReversePath, Plan, Step, Translation, Uplink, plan
+from ratbond.netcfg import journal, kernel, nat, nft, words
+from ratbond.netcfg.plan import (
+    Forwarding,
+    LooseReversePath,
+    NatStep,
+    Plan,
+    PortForwards,
+    Step,
+    Translation,
+    Uplink,
+    plan,
+)
 from ratbond.netcfg.sysctls import due
 from ratbond.preview.model import Change, Preview, When
 
@@ -40,14 +51,17 @@ async def foresee(config: ClientConfig | ServerConfig) -> Preview:
         stages = _client_stages(config, uplinks)
         changes = [
             _tun(config.device, When.START),
-            *await _changes(stages, config.device, snapshot, config.nat),
+            *await _changes(stages, config.device, snapshot),
         ]
         return Preview(config.role.value, tuple(changes), (*remarks, *missing))
     if config.clients_file is None:
         refuse_overlap(config, snapshot)
+        refuse_taken(config, ())
         return Preview("server", tuple(await _server_changes(config, snapshot)), tuple(remarks))
     changes = []
-    for entry in clients_file.read(config.clients_file).client:
+    entries = clients_file.read(config.clients_file).client
+    refuse_taken(config, entries)
+    for entry in entries:
         if not entry.revoked:
             changes += await _server_changes(tunnel_config(config, entry), snapshot, entry)
     return Preview("server", tuple(changes), tuple(remarks))
@@ -102,8 +116,11 @@ async def _server_changes(
     config: ServerConfig, snapshot: Snapshot, entry: ClientEntry | None = None
 ) -> list[Change]:
     addresses = addresses_of(entry) if entry else configured_addresses(config, peer="ratbond")
-    steps = plan(wanted(config, config.device, addresses=addresses, networks=entry.lan if entry else ()))
-    told = await _changes([(When.MET, steps)], config.device, snapshot, config.nat)
+    behind = entry or config
+    steps = plan(
+        wanted(config, config.device, addresses=addresses, networks=behind.behind, forwards=behind.forward)
+    )
+    told = await _changes([(When.MET, steps)], config.device, snapshot)
     changes = [_tun(config.device, When.MET), *told]
     return [replace(change, client=entry.name if entry else "") for change in changes]
 
@@ -112,11 +129,10 @@ def _tun(device: str, when: When) -> Change:
     return Change(when, "tun", f"ip tuntap add dev {device} mode tun")
 
 
-async def _changes(
-    stages: list[tuple[When, Plan]], device: str, snapshot: Snapshot, nat_wanted: bool
-) -> list[Change]:
+async def _changes(stages: list[tuple[When, Plan]], device: str, snapshot: Snapshot) -> list[Change]:
+    translating = any(isinstance(step, NatStep) for _, steps in stages for step in steps)
     try:
-        ruleset = await nat.ruleset() if nat_wanted else []
+        ruleset = await nft.ruleset() if translating else []
     except OSError as error:
         raise RatbondError(f"{error.strerror}; run it as root") from None
     new = "" if snapshot.device_named(device) else device
@@ -130,15 +146,14 @@ async def _changes(
     return changes
 
 
-def _told(step: Step, new: str, ruleset: nat.Ruleset) -> Iterator[tuple[str, str, str]]:
+def _told(step: Step, new: str, ruleset: nft.Ruleset) -> Iterator[tuple[str, str, str]]:
     """Kind, command, and what was before, of all that a step would change. ``new`` is the device that is yet to be made."""
     match step:
         case LooseReversePath() | Forwarding():
             for key, value, before in _settings(step, new):
                 yield "sysctl", words.setting(key, value), before
-        case Translation():
-            script = nat.table(step) + nat.ways(step, ruleset)
-            yield "nft", f"nft -f - <<'END'\n{script}END", ""
+        case Translation() | PortForwards():
+            yield "nft", f"nft -f - <<'END'\n{nat.script(step, ruleset)}END", ""
         case _:
             yield type(step).__name__.lower(), words.command(step), ""
 

@@ -85,6 +85,7 @@ class ClientStatus:
     spoofed_drops: int  # from it, with a source that is not its own
     other_client_drops: int  # from it, to a client that it may not reach
     cap_drops: int  # both ways, beyond its caps
+    forwards: tuple[str, ...] = ()  # ports of the server that lead behind it
 
 
 @dataclass(frozen=True, slots=True)
