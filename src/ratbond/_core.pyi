@@ -22,6 +22,7 @@ EventKind = Literal[
     "link_suspect",
     "link_down",
     "assigned",
+    "mtu",
     "replaced",
     "refused",
     "note",
@@ -40,6 +41,8 @@ class Event:
     - ``session_down``: the last link of a session is dead. Its tun stays attached until it is detached.
     - ``link_up`` / ``link_suspect`` / ``link_down``: a link joined, stopped answering, or left, with the reason in ``detail``.
     - ``assigned``: the server has told this client its inner ``addresses``; before ``session_up``, and when they change.
+    - ``mtu``: the session's packets are of ``mtu`` bytes at most from now on, and its tun should have that MTU. Before the first
+      one it is that of the configuration.
     - ``replaced``: another process with the same client's key has taken over; ``name`` is where it is.
     - ``refused``: a peer's datagrams were refused (wrong secret, wrong tunnel-id, ...); at most one a second per cause.
     - ``note``: anything else that belongs in the log.
@@ -54,6 +57,7 @@ class Event:
     links_up: int
     peer: str
     addresses: list[str]  # "10.66.0.2/30"; this end's own
+    mtu: int  # 0 but for ``mtu``
     at_ns: int  # CLOCK_MONOTONIC
 
 class Preference(TypedDict):
@@ -104,6 +108,9 @@ class LinkSnapshot(TypedDict):
     aqm_drops: int
     overflow_drops: int
     malformed: int  # datagrams or segments that were dropped as invalid
+    link_mtu: int | None  # longest packet that one of its datagrams carries; None: any, in pieces
+    path_mtu: int | None  # longest IP packet that its path carries, as far as is known; None: nobody looks
+    path_mtu_state: Literal["", "base", "searching", "complete", "error"]
     hello_age_ms: float  # since any payload came; -1.0 before the first
     uptime_ms: float  # since it came up; 0.0 when it is not
 
@@ -131,6 +138,9 @@ class SessionSnapshot(TypedDict):
     requeued_packets: int  # taken from a dead link and sent again over another
     doubled_packets: int  # of which a second copy went over another link
     doubled_bytes: int  # of those that were sent at once, and not because the first was overdue
+    inner_mtu: int  # longest packet of the tun that every link carries, both ways
+    too_big_packets: int  # longer ones: cut in pieces where they allow it, else refused
+    too_big_answers: int  # refusals that were told to the sender
     spoofed_drops: int  # from a named client, with a source that is not its own
     other_client_drops: int  # from a named client to one that it may not reach
     cap_drops_tx: int  # to a named client, beyond its cap

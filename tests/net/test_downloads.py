@@ -23,11 +23,11 @@ def flags(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
     return (secret_file(tmp_path, generate()),) if request.param == "sealed" else ()
 
 
-def download(bond: Bond, *, seconds: int, flows: int) -> subprocess.Popen[str]:
+def download(bond: Bond, *, seconds: int, flows: int, address: str = "10.10.10.1") -> subprocess.Popen[str]:
     bond.lab.server.popen("iperf3", "-s", "-1", stdout=subprocess.DEVNULL)
     time.sleep(0.5)
     # From ports that the hash spreads over both links: six drawn at random share a link once in 32 runs.
-    command = ["iperf3", "-c", "10.10.10.1", "-R", "-C", "cubic", "-P", str(flows), "-t", str(seconds), "-J"]
+    command = ["iperf3", "-c", address, "-R", "-C", "cubic", "-P", str(flows), "-t", str(seconds), "-J"]
     command += ["--cport", "40000"]
     running: subprocess.Popen[str] = bond.lab.client.popen(*command, stdout=subprocess.PIPE, text=True)
     return running

@@ -106,7 +106,7 @@ SILENT = Answers("wan1", 5)
         ({"wans": (WAN,), "answers": (ANSWERED,)}, "links", Verdict.WARN, "only WAN link"),
         ({"not_yet": (("wwan0", "it has no carrier"),)}, "links", Verdict.WARN, "wwan0 is no link: it has no carrier"),
         ({"wans": (replace(WAN, strict=True, writable=False), OTHER)}, "wan1 rp_filter", Verdict.FAIL, "read-only"),
-        ({"wans": (replace(WAN, mtu=1400), OTHER)}, "wan1 mtu", Verdict.WARN, "the largest datagram has 1458"),
+        ({"wans": (replace(WAN, mtu=1300), OTHER)}, "wan1 mtu", Verdict.WARN, "IPv6 packet of 1,280 bytes has 1338"),
         ({"answers": (replace(ANSWERED, mapping_changes=4),)}, "wan1 nat", Verdict.WARN, "4 changes"),
         ({"answers": (replace(ANSWERED, round_trips_ms=(30.0, 31.0)),)}, "wan1 server", Verdict.WARN, "3 of 5"),
         ({"answers": (SILENT,)}, "wan1 server", Verdict.FAIL, "and over no other link"),

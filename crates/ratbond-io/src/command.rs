@@ -75,6 +75,8 @@ pub enum EngineEventKind {
     Assigned(Assignment),
     /// Server: another process with the same client's key has taken over.
     Replaced,
+    /// The session's packets are of this length at most from now on; the tun's MTU should be the same.
+    InnerMtu(u16),
     /// A peer was refused.
     Refused,
     /// Something for the log.

@@ -50,6 +50,8 @@ pub(crate) struct Udp {
     /// What the kernel would not take yet.
     held: VecDeque<(Route, usize, Vec<u8>)>,
     held_bytes: usize,
+    /// So long a datagram has left whole.
+    longest_sent: usize,
     pub dropped_datagrams: u64,
     /// The device on the way out turned out to cut nothing; so at most once true.
     pub fell_back: bool,
@@ -98,6 +100,7 @@ impl Udp {
             offload,
             held: VecDeque::new(),
             held_bytes: 0,
+            longest_sent: 0,
             dropped_datagrams: 0,
             fell_back: false,
         })
@@ -141,7 +144,8 @@ impl Udp {
     /// Sends a run, or holds it back while the kernel takes no more. Returns whether the socket is now blocked.
     ///
     /// # Errors
-    /// What the kernel says of the way out: the datagrams are lost, as on any network.
+    /// What the kernel says of the way out: the datagrams are lost, as on any network; those that are too long for the device
+    /// (see [`is_too_big`]) without the shorter one behind them.
     pub(crate) fn send(&mut self, run: &Run<'_>) -> io::Result<bool> {
         let mut rest = run.bytes;
         if self.held.is_empty() {
@@ -170,7 +174,8 @@ impl Udp {
                     self.held.push_front((route, segment, rest.to_vec()));
                     return Ok(true);
                 }
-                result => result?,
+                // Whoever sends the next one of this size is told.
+                result => result.or_else(|error| if is_too_big(&error) { Ok(()) } else { Err(error) })?,
             }
         }
         Ok(false)
@@ -179,8 +184,12 @@ impl Udp {
     /// Moves `rest` on by what the kernel took.
     fn try_send(&mut self, route: Route, segment: usize, rest: &mut &[u8]) -> io::Result<()> {
         let segment = segment.max(1);
+        let mut too_big = None;
         while !rest.is_empty() {
-            let (contents, later) = rest.split_at(rest.len().min(segment * self.max_segments()));
+            // The first of its length goes alone: what Linux before 6.14 says of a run of datagrams that are too long for the
+            // device (EINVAL) is what it says where a device cuts nothing.
+            let most = if segment > self.longest_sent { 1 } else { self.max_segments() };
+            let (contents, later) = rest.split_at(rest.len().min(segment * most));
             let transmit = Transmit {
                 destination: route.remote,
                 ecn: None,
@@ -189,14 +198,23 @@ impl Udp {
                 src_ip: route.local,
             };
             match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
-                Ok(()) => *rest = later,
+                Ok(()) => {
+                    self.longest_sent = self.longest_sent.max(contents.len().min(segment));
+                    *rest = later;
+                }
+                // One by one, so that a shorter one at the end is not lost with the others.
+                Err(error) if is_too_big(&error) && contents.len() > segment => self.longest_sent = 0,
+                Err(error) if is_too_big(&error) => {
+                    too_big = Some(error);
+                    *rest = later;
+                }
                 // EIO or EINVAL: the device cannot cut it (no checksum offload, a transform on the way), so quinn-udp has
                 // lowered its maximum. The same again, one by one.
                 Err(_) if contents.len() > segment * self.max_segments() => self.fell_back = true,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        too_big.map_or(Ok(()), Err)
     }
 }
 
@@ -204,6 +222,12 @@ impl AsFd for Udp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether the kernel would not send datagrams because they are longer than the device takes: sockets here never let it cut them
+/// (quinn-udp sets `IP_PMTUDISC_PROBE`).
+pub(crate) fn is_too_big(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 fn new_socket(ipv6: bool) -> io::Result<Socket> {

@@ -91,6 +91,12 @@ pub trait Endpoint: Send {
     /// A datagram came; it may be changed in place.
     fn handle_datagram(&mut self, now: Time, route: Route, datagram: &mut [u8]);
 
+    /// The kernel refused to send datagrams of `len` bytes over this route, as too long; they are lost. Returns whether
+    /// anything can be done about it.
+    fn handle_too_big(&mut self, _now: Time, _route: Route, _len: usize) -> bool {
+        false
+    }
+
     /// A packet came from a session's tun.
     fn handle_packet(&mut self, now: Time, session: SessionId, packet: &[u8]);
 

@@ -60,6 +60,8 @@ pub enum Event {
     Replaced,
     /// A peer's datagrams were refused; in words.
     Refused(String),
+    /// The longest packet of the tun has changed: what all links carry, both ways.
+    InnerMtu(u16),
     /// One datagram or packet; see [`crate::trace`].
     Trace(String),
 }

@@ -5,6 +5,7 @@
 //! packets share a queue: addresses, protocol and ports, wherever ports can be read.
 
 const MAX_EXTENSION_HEADERS: usize = 8;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const IPPROTO_DCCP: u8 = 33;
@@ -71,6 +72,25 @@ impl Flow {
             None => mix(addresses ^ u64::from(protocol)),
         };
         Self { pin: if tcp { queue } else { mix(addresses) }, queue, tcp, dscp }
+    }
+}
+
+/// The protocol of an IP packet's payload and where that begins; `None` for later fragments, and where there is no payload.
+/// Of IPv6, fragments are not looked into.
+#[must_use]
+pub fn transport_of(packet: &[u8]) -> Option<(u8, usize)> {
+    match packet.first()? >> 4 {
+        4 => {
+            let header_len = usize::from(packet[0] & 0x0f) * 4;
+            let is_later = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & FRAGMENT_OFFSET != 0;
+            let is_there = header_len >= 20 && packet.len() > header_len && !is_later;
+            is_there.then(|| (packet[9], header_len))
+        }
+        6 => {
+            let (protocol, payload) = ipv6_transport(*packet.get(6)?, packet.get(40..)?);
+            (!payload.is_empty()).then(|| (protocol, packet.len() - payload.len()))
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod bond;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod inner;
 pub mod kcp;
 pub mod link;
 pub mod numbering;

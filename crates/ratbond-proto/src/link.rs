@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::bond::link::path_mtu::PathMtuState;
 use crate::event::{DownReason, Peer};
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
@@ -63,6 +64,8 @@ pub enum Received<L: Link> {
     },
     /// The peer is there. Where the protocol has words for it: what it wants of the link.
     Hello(Peer, Option<Preference>),
+    /// The peer sends no longer packets than this over all links together.
+    PacketLimit(u16),
     /// The peer took a link down.
     LinkDown(L::Farewell),
     /// Something that is the endpoint's business.
@@ -102,6 +105,21 @@ pub struct LinkStats {
     pub duplicates: u64,
     /// Segments dropped as invalid.
     pub malformed: u64,
+    /// The largest IP packet that the path is known or assumed to carry; zero where nobody looks.
+    pub path_mtu: usize,
+    /// How that is known.
+    pub path_mtu_state: PathMtuState,
+}
+
+/// How long packets may be on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketLimit {
+    /// Bytes.
+    pub len: usize,
+    /// Whether nobody is about to find out that they may be longer.
+    pub settled: bool,
+    /// Whether it is so little that the session had better do with the other links.
+    pub crippled: bool,
 }
 
 /// What a link expects of a packet that it would be given now.
@@ -155,6 +173,8 @@ pub trait Link: Sized {
     const PATIENCE: Duration;
     /// Whether a server, too, tells the peer of links that are gone.
     const SERVER_SAYS_FAREWELL: bool;
+    /// The longest packet of the tun before more is known.
+    const INNER_MTU: usize;
 
     /// A name of the link that both ends know.
     fn key(&self) -> u32;
@@ -180,7 +200,18 @@ pub trait Link: Sized {
         Outlook { key: self.key(), usable: true, ..Outlook::default() }
     }
 
-    /// Takes a packet. The caller has asked [`Link::room`].
+    /// How long packets may be now.
+    fn packet_limit(&self) -> PacketLimit {
+        PacketLimit { len: usize::MAX, settled: true, crippled: false }
+    }
+
+    /// Tells the peer that a numbered packet will not come.
+    fn give_up(&mut self, _number: Numbering) {}
+
+    /// Tells the peer how long the packets of this end's tun are at most.
+    fn tell_packet_limit(&mut self, _len: u16) {}
+
+    /// Takes a packet that is not longer than [`Link::packet_limit`]. The caller has asked [`Link::room`].
     fn send(&mut self, now: Time, packet: Outgoing);
 
     /// Says that it is there; goes before queued packets of the session, not before those the link already took.

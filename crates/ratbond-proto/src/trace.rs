@@ -111,6 +111,11 @@ impl Endpoint for Traced {
         self.inner.handle_datagram(now, route, datagram);
     }
 
+    fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {
+        self.tell(now, |_| format!("to {} {len} B, too long for the device", route.remote));
+        self.inner.handle_too_big(now, route, len)
+    }
+
     fn handle_packet(&mut self, now: Time, session: SessionId, packet: &[u8]) {
         self.tell(now, |_| format!("tun in {}", describe_packet(packet)));
         self.inner.handle_packet(now, session, packet);

@@ -166,6 +166,8 @@ fn a_client_that_says_a_link_is_down_takes_down_its_own_alone() {
 #[test]
 fn a_revoked_client_is_cut_off_at_once_and_told_why_and_the_other_notices_nothing() {
     let mut star = Star::up(2, 9);
+    // Until their tuns have the size that they keep.
+    star.run_for(Duration::from_secs(6));
     let events_before = star.client_events[1].len();
     star.set_clients(vec![NamedClient { revoked: true, ..named(1) }, named(2)]);
     assert_eq!(star.server.reports().len(), 1, "at once");

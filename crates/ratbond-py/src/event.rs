@@ -15,6 +15,7 @@ pub(crate) struct Event {
     links_up: usize,
     peer: &'static str,
     addresses: Vec<String>,
+    mtu: u16,
     at_ns: u64,
 }
 
@@ -39,6 +40,7 @@ impl From<EngineEvent> for Event {
                 EngineEventKind::LinkSuspect => "link_suspect",
                 EngineEventKind::LinkDown => "link_down",
                 EngineEventKind::Assigned(_) => "assigned",
+                EngineEventKind::InnerMtu(_) => "mtu",
                 EngineEventKind::Replaced => "replaced",
                 EngineEventKind::Refused => "refused",
                 EngineEventKind::Note => "note",
@@ -58,6 +60,10 @@ impl From<EngineEvent> for Event {
                     assignment.of_client().map(|(address, len)| format!("{address}/{len}")).collect()
                 }
                 _ => Vec::new(),
+            },
+            mtu: match event.kind {
+                EngineEventKind::InnerMtu(len) => len,
+                _ => 0,
             },
             at_ns: event.at.as_nanos(),
         }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use ratbond_io::Snapshot;
 use ratbond_proto::bond::keys::Cipher;
+use ratbond_proto::bond::link::path_mtu::PathMtuState;
 use ratbond_proto::endpoint::SessionReport;
 use ratbond_proto::session::{LinkReport, LinkState};
 
@@ -50,6 +51,9 @@ pub(crate) fn to_python<'py>(
         dict.set_item("requeued_packets", report.stats.requeued_packets)?;
         dict.set_item("doubled_packets", report.stats.doubled_packets + report.stats.copied_packets)?;
         dict.set_item("doubled_bytes", report.stats.doubled_bytes)?;
+        dict.set_item("inner_mtu", report.stats.inner_mtu)?;
+        dict.set_item("too_big_packets", report.stats.too_big_packets)?;
+        dict.set_item("too_big_answers", report.stats.too_big_answers)?;
         dict.set_item("spoofed_drops", report.gate.spoofed_drops)?;
         dict.set_item("other_client_drops", report.gate.other_client_drops)?;
         dict.set_item("cap_drops_tx", report.gate.cap_drops_to_client)?;
@@ -119,7 +123,19 @@ fn protocol(dict: &Bound<'_, PyDict>, link: &LinkReport) -> PyResult<()> {
     dict.set_item("timeouts", stats.timeouts)?;
     dict.set_item("duplicates", stats.duplicates)?;
     dict.set_item("loss", stats.loss)?;
-    dict.set_item("malformed", stats.malformed)
+    dict.set_item("malformed", stats.malformed)?;
+    dict.set_item("link_mtu", link.mtu)?;
+    dict.set_item("path_mtu", link.mtu.map(|_| stats.path_mtu))?;
+    dict.set_item(
+        "path_mtu_state",
+        match stats.path_mtu_state {
+            PathMtuState::Fixed => "",
+            PathMtuState::Base => "base",
+            PathMtuState::Searching => "searching",
+            PathMtuState::Complete => "complete",
+            PathMtuState::Error => "error",
+        },
+    )
 }
 
 fn traffic(dict: &Bound<'_, PyDict>, link: &LinkReport) -> PyResult<()> {

@@ -218,6 +218,8 @@ class Client(Generic[TunT]):
             self._assign(tuple(ip_interface(text) for text in event.addresses))
         elif event.kind == "session_up":
             self._tunnel.session_up(event.session, event.peer)
+        elif event.kind == "mtu":
+            self._tunnel.set_mtu(event.mtu)
         elif event.kind == "session_down":
             self._tunnel.session_down(event.session)
         self._changed.set()

@@ -201,6 +201,9 @@ def session_status(
         requeued_packets=session["requeued_packets"],
         doubled_packets=session["doubled_packets"],
         doubled_bytes=session["doubled_bytes"],
+        inner_mtu=session["inner_mtu"],
+        too_big_packets=session["too_big_packets"],
+        too_big_answers=session["too_big_answers"],
         links=tuple(_link_status(session["id"], link, base, now, usage) for link in session["links"]),
     )
 

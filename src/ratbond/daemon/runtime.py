@@ -143,6 +143,8 @@ def log_event(event: Event, client: str = "") -> None:
             log.warning("the bond is down", **_more(event, client))
         case "assigned":
             log.info("the server has assigned addresses", addresses=" ".join(event.addresses))
+        case "mtu":
+            log.info("the links carry packets of this length", mtu=event.mtu, **_whose(client))
         case "replaced":
             log.warning(
                 "another process with this client's key has taken over; if this repeats, two machines use one key: "

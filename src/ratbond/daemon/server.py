@@ -163,6 +163,8 @@ class Server(Generic[TunT]):
                 log.error("a client connected, but there is no tun for it", why=str(error))
         elif event.kind == "session_down" and event.session in self._tunnels:
             self._tunnels[event.session].session_down(event.session)
+        elif event.kind == "mtu" and event.session in self._tunnels:
+            self._tunnels[event.session].set_mtu(event.mtu)
         self._changed.set()
 
     def _tunnel_of(self, session: int) -> Tunnel[TunT]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig, Host, Role, TunnelConfig
 from ratbond.engine import EngineApi, EngineError, TunApi
@@ -27,6 +28,8 @@ from ratbond.netcfg.plan import (
 
 log = get_logger(__name__)
 
+_LEAST_MTU: Final = 1280
+
 TunT = TypeVar("TunT", bound=TunApi)
 
 
@@ -47,6 +50,7 @@ class Tunnel(Generic[TunT]):
         self._session: int | None = None
         self._peer = ""
         self._up = False
+        self._mtu = 0  # the configuration's
 
     def configure(self, config: TunnelConfig) -> None:
         """Another configuration counts, as far as it may change; :meth:`converge` does the rest."""
@@ -97,6 +101,13 @@ class Tunnel(Generic[TunT]):
         """These networks are behind the peer, and these ports of this host lead into them."""
         self._networks, self._forwards = networks, forwards
 
+    def set_mtu(self, mtu: int) -> None:
+        """So long may packets be that every link carries them.
+
+        A device below 1,280 bytes loses its IPv6 addresses (RFC 8200, section 5); there the engine refuses what is longer.
+        """
+        self._mtu = max(mtu, _LEAST_MTU)
+
     def session_down(self, session: int) -> None:
         """The last link is dead. The tun and its addresses stay, so that connections over it can wait."""
         if session == self._session:
@@ -111,7 +122,8 @@ class Tunnel(Generic[TunT]):
 
     def plan(self, uplinks: tuple[Uplink, ...] = ()) -> Plan:
         """What this tunnel wants of the system now."""
-        return plan(self._wanted(uplinks))
+        wanted = self._wanted(uplinks)
+        return plan(replace(wanted, mtu=self._mtu or wanted.mtu))
 
     def leave(self) -> None:
         """The client is not welcome any more: its tun goes at once, while the engine works on."""

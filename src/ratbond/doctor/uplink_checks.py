@@ -12,7 +12,7 @@ OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 
 _SLOW_LOOKUP_S: Final = 2.0
 _CARRIER_NAT: Final = ip_network("100.64.0.0/10")  # RFC 6598
-_LARGEST_DATAGRAM: Final = {"bond": 1_430, "kcp": 1_380}  # UDP payload (docs/wire.md)
+_NEEDED_DATAGRAM: Final = {"bond": 1_310, "kcp": 1_380}  # UDP payload (docs/wire.md)
 _HEADERS: Final = {4: 28, 6: 48}  # IP and UDP
 
 
@@ -93,12 +93,15 @@ def reverse_path(wan: Wan) -> Iterator[Finding]:
 
 
 def mtu(wan: Wan, protocol: str) -> Iterator[Finding]:
-    """Whether the device takes the largest datagram whole."""
+    """Whether the device takes a datagram whole that must be sent as it is."""
     check = f"{wan.device} mtu"
-    needed = _LARGEST_DATAGRAM[protocol] + _HEADERS[wan.source.version]
+    needed = _NEEDED_DATAGRAM[protocol] + _HEADERS[wan.source.version]
     if wan.mtu < needed:
+        what = (
+            "a datagram with an IPv6 packet of 1,280 bytes" if protocol == "bond" else "the largest datagram"
+        )
         yield Finding(
-            check, WARN, f"{wan.mtu} bytes, and the largest datagram has {needed}: it goes in two fragments, or not at all",
+            check, WARN, f"{wan.mtu} bytes, and {what} has {needed}: it does not pass",
             f"ip link set {wan.device} mtu 1500, if the network there takes that",
         )  # fmt: skip
     else:

@@ -26,6 +26,7 @@ SESSION_GAUGES: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]], .
     ("session_uptime_seconds", "Since the bond with this peer came up.", lambda s: s.uptime_s),
     ("session_links", "Links there are.", lambda s: len(s.links)),
     ("session_links_up", "Links that are up.", lambda s: sum(link.state == "up" for link in s.links)),
+    ("session_mtu_bytes", "Longest packet that every link carries, both ways.", lambda s: s.inner_mtu),
 )
 SESSION_COUNTERS: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]], ...]] = (
     ("session_transmit_bytes", "IP bytes from the tun to the peer.", lambda s: s.tx_bytes),
@@ -33,6 +34,7 @@ SESSION_COUNTERS: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]],
     ("session_transmit_packets", "IP packets from the tun to the peer.", lambda s: s.tx_packets),
     ("session_receive_packets", "IP packets from the peer to the tun.", lambda s: s.rx_packets),
     ("session_no_link_drops", "Packets that found no link.", lambda s: s.no_link_drops),
+    ("session_too_big_packets", "Packets longer than any link carries.", lambda s: s.too_big_packets),
     ("session_requeued_packets", "Packets of a dead link sent again over another.", lambda s: s.requeued_packets),
 )  # fmt: skip
 LINK_GAUGES: Final[tuple[tuple[str, str, Callable[[LinkStatus], float]], ...]] = (
@@ -45,6 +47,11 @@ LINK_GAUGES: Final[tuple[tuple[str, str, Callable[[LinkStatus], float]], ...]] =
     ("link_in_flight_bytes", "Sent and not yet acknowledged.", lambda k: k.in_flight_bytes),
     ("link_queued_bytes", "Waiting for the link.", lambda k: k.queued_bytes),
     ("link_queued_packets", "Waiting for the link.", lambda k: k.queued_packets),
+    (
+        "link_path_mtu_bytes",
+        "Longest IP packet that its path carries; 0 where nobody looks.",
+        lambda k: k.path_mtu or 0,
+    ),
 )
 LINK_COUNTERS: Final[tuple[tuple[str, str, Callable[[LinkStatus], float]], ...]] = (
     ("link_transmit_bytes", "IP bytes given to the link.", lambda k: k.tx_bytes),

@@ -65,6 +65,11 @@ class LinkStatus:
     weight: int = 1
     quota_bytes: int | None = None  # a client's, of a day, week or month
     quota_used_bytes: int | None = None
+    link_mtu: int | None = None  # longest packet that one of its datagrams carries; None: any, in pieces
+    path_mtu: int | None = (
+        None  # longest IP packet that its path carries, as far as is known; None: nobody looks
+    )
+    path_mtu_state: str = ""  # base, searching, complete, error; "" where nobody looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,9 @@ class SessionStatus:
     doubled_packets: int = 0  # of which a second copy went over another link
     doubled_bytes: int = 0  # what that cost
     client: str = ""  # its name, where clients have keys of their own
+    inner_mtu: int = 0  # longest packet that every link carries, both ways
+    too_big_packets: int = 0  # longer ones: cut in pieces where they allow it, else refused
+    too_big_answers: int = 0  # refusals that were told to the sender
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 //! Where the headers of an IP packet lie, and the fields in them that change with its length.
 
 use ratbond_proto::flow::ipv6_transport;
-
-use super::checksum::Sum;
+use ratbond_proto::inner::checksum::Sum;
 
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;

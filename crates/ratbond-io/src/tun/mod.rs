@@ -1,7 +1,6 @@
 //! A TUN device: IP packets in and out, as super-packets where the kernel takes them.
 
 mod candidate;
-mod checksum;
 mod coalesce;
 pub mod fuzz;
 mod headers;

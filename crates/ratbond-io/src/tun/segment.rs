@@ -1,6 +1,7 @@
 //! Cuts what the kernel hands over as one super-packet (TSO, USO) into the packets that it stands for.
 
-use super::checksum::Sum;
+use ratbond_proto::inner::checksum::Sum;
+
 use super::headers::{Layout, Transport, Version, number_at, sequence_at, set_number, tcp_flag};
 use super::vnet::{Segmentation, VnetHeader};
 

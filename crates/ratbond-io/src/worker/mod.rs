@@ -21,7 +21,7 @@ use crate::command::{CommandSource, EngineEvent, EngineEventKind, EventSink, Wan
 use crate::error::EngineError;
 use crate::poller::{Poller, Ready};
 use crate::tun::ReadBuffer;
-use crate::udp::{ReceiveBuffers, Udp};
+use crate::udp::{ReceiveBuffers, Udp, is_too_big};
 
 /// Batches sent before other sources get their turn.
 const TRANSMIT_BUDGET: usize = 16;
@@ -220,6 +220,9 @@ impl Worker {
                 match udp.send(&run) {
                     Ok(false) => {}
                     Ok(true) => troubles.push((id, None)),
+                    Err(error)
+                        if is_too_big(&error)
+                            && self.endpoint.handle_too_big(now, run.route, run.segment) => {}
                     Err(error) => troubles.push((id, Some(error))),
                 }
                 fell_back |= std::mem::take(&mut udp.fell_back);
@@ -254,6 +257,7 @@ impl Worker {
             }
             Event::WanDown(wan, reason) => (EngineEventKind::LinkDown, Some(*wan), reason.to_string()),
             Event::Assigned(assignment) => (EngineEventKind::Assigned(*assignment), None, String::new()),
+            Event::InnerMtu(len) => (EngineEventKind::InnerMtu(*len), None, String::new()),
             Event::Replaced => (EngineEventKind::Replaced, None, String::new()),
             Event::Trace(line) => (EngineEventKind::Trace, None, line.clone()),
             Event::Refused(words) => (EngineEventKind::Refused, None, words.clone()),

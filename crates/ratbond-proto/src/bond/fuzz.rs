@@ -102,7 +102,7 @@ pub fn sealed_frames(data: &[u8]) {
     let mut open = master.open_key(Direction::ServerToClient, cipher, 0);
     let mut session = Session::new(Role::Server, SchedulerKind::Consistent, QueueConfig::default());
     let identity = Identity { role: Role::Server, link: 0, own, peer };
-    let link = SealedLink::new(Time::ZERO, identity, &master, cipher, 1_430);
+    let link = SealedLink::new(Time::ZERO, identity, &master, cipher, false);
     let remote = std::net::SocketAddr::from(([192, 0, 2, 1], 5_000));
     let route = Route { socket: SocketId(0), remote, local: None };
     let id = session.add_link(Time::ZERO, WanId(0), route, link);

@@ -10,6 +10,7 @@ use rand_chacha::rand_core::Rng;
 use super::crypt::{HEADER_LEN as CRYPT_LEN, NONCE_LEN};
 use super::frame::{self, Frame, FrameReader, HELLO_LEN, HelloOrigin};
 use super::{Config, Crypt, InputSummary, Kcp, segment};
+use crate::bond::link::path_mtu::PathMtuState;
 use crate::event::{DownReason, Peer};
 use crate::link::{Link, LinkStats, Outgoing, Received};
 use crate::packet::{Packet, PacketPool};
@@ -106,6 +107,7 @@ impl Link for KcpLink {
     const KEEPALIVE: Duration = Duration::from_secs(2);
     const PATIENCE: Duration = Duration::from_millis(600);
     const SERVER_SAYS_FAREWELL: bool = false;
+    const INNER_MTU: usize = 1_336;
 
     fn key(&self) -> u32 {
         self.kcp.conv()
@@ -236,6 +238,8 @@ impl Link for KcpLink {
     fn stats(&self) -> LinkStats {
         let (stats, rtt) = (self.kcp.stats(), self.kcp.rtt());
         LinkStats {
+            path_mtu: 0,
+            path_mtu_state: PathMtuState::Fixed,
             srtt: rtt.srtt().unwrap_or_default(),
             rttvar: rtt.rttvar().unwrap_or_default(),
             min_rtt: self.path.min_rtt().unwrap_or_default(),

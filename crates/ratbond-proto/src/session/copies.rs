@@ -85,11 +85,11 @@ impl Copies {
         waiting.push_back(Copy { packet, number, first_over: key, since: now });
     }
 
-    /// The next copy for a link that `takes` those of other links, by key; before a backlog.
+    /// The next copy for a link that `takes` a packet of a length that has gone over another link, by key; before a backlog.
     pub fn next_urgent(
         &mut self,
         now: Time,
-        takes: impl Fn(u32) -> bool,
+        takes: impl Fn(u32, usize) -> bool,
         pool: &mut PacketPool,
     ) -> Option<Outgoing> {
         let outgoing = next(&mut self.urgent, now, takes, pool)?;
@@ -100,7 +100,7 @@ impl Copies {
     pub fn next_spare(
         &mut self,
         now: Time,
-        takes: impl Fn(u32) -> bool,
+        takes: impl Fn(u32, usize) -> bool,
         pool: &mut PacketPool,
     ) -> Option<Outgoing> {
         let outgoing = next(&mut self.spare, now, takes, pool)?;
@@ -118,13 +118,13 @@ impl Copies {
 fn next(
     waiting: &mut VecDeque<Copy>,
     now: Time,
-    takes: impl Fn(u32) -> bool,
+    takes: impl Fn(u32, usize) -> bool,
     pool: &mut PacketPool,
 ) -> Option<Outgoing> {
     while waiting.front().is_some_and(|copy| now.saturating_since(copy.since) > TOO_LATE) {
         pool.put(waiting.pop_front()?.packet);
     }
-    let position = waiting.iter().position(|copy| takes(copy.first_over))?;
+    let position = waiting.iter().position(|copy| takes(copy.first_over, copy.packet.len()))?;
     let copy = waiting.remove(position)?;
     Some(Outgoing { packet: copy.packet, number: Some(copy.number) })
 }
@@ -149,9 +149,9 @@ mod tests {
     fn a_copy_goes_over_another_link_than_the_first() {
         let (mut copies, mut pool) = (Copies::default(), PacketPool::new(8));
         offer(&mut copies, &mut pool, 7, 100, true);
-        assert_eq!(copies.next_urgent(NOW, |first| first != 1, &mut pool), None);
-        assert_eq!(copies.next_spare(NOW, |first| first != 2, &mut pool), None);
-        assert_eq!(sequence(&copies.next_urgent(NOW, |first| first != 2, &mut pool).unwrap()), 7);
+        assert_eq!(copies.next_urgent(NOW, |first, _| first != 1, &mut pool), None);
+        assert_eq!(copies.next_spare(NOW, |first, _| first != 2, &mut pool), None);
+        assert_eq!(sequence(&copies.next_urgent(NOW, |first, _| first != 2, &mut pool).unwrap()), 7);
         assert!(copies.is_empty());
         assert_eq!((copies.packets, copies.bytes), (1, 100));
     }
@@ -161,7 +161,7 @@ mod tests {
         let (mut copies, mut pool) = (Copies::default(), PacketPool::new(8));
         offer(&mut copies, &mut pool, 1, 1_400, false);
         let late = NOW + TOO_LATE + Duration::from_millis(1);
-        assert_eq!(copies.next_spare(late, |first| first != 2, &mut pool), None);
+        assert_eq!(copies.next_spare(late, |first, _| first != 2, &mut pool), None);
         assert!(copies.is_empty());
     }
 
@@ -173,7 +173,7 @@ mod tests {
             for sequence in 0..packets {
                 offer(copies, &mut pool, sequence, 1_000, false);
                 copies.on_sent(1_000);
-                copies.next_spare(NOW, |first| first != 2, &mut pool);
+                copies.next_spare(NOW, |first, _| first != 2, &mut pool);
             }
             copies.packets - before
         };

@@ -59,10 +59,12 @@ impl Doubles {
         }
     }
 
-    /// The next for a link.
-    pub fn next(&mut self, now: Time, link: u32, pool: &mut PacketPool) -> Option<Outgoing> {
+    /// The next for a link that carries packets of up to `limit` bytes.
+    pub fn next(&mut self, now: Time, link: u32, limit: usize, pool: &mut PacketPool) -> Option<Outgoing> {
         let (_, waiting) = self.waiting.iter_mut().find(|(of, _)| *of == link)?;
-        while waiting.front().is_some_and(|double| now.saturating_since(double.since) > TOO_LATE) {
+        let useless =
+            |double: &Double| double.packet.len() > limit || now.saturating_since(double.since) > TOO_LATE;
+        while waiting.front().is_some_and(useless) {
             pool.put(waiting.pop_front()?.packet);
         }
         let double = waiting.pop_front()?;
@@ -90,7 +92,8 @@ mod tests {
         let (mut doubles, mut pool) = (Doubles::default(), PacketPool::new(8));
         offer(&mut doubles, &mut pool, 7, 1, &[1, 2, 3]);
         offer(&mut doubles, &mut pool, 8, 2, &[1, 2, 3]);
-        let mut given = |link| doubles.next(NOW, link, &mut pool).map(|double| double.number.unwrap().seq);
+        let mut given =
+            |link| doubles.next(NOW, link, 1_400, &mut pool).map(|double| double.number.unwrap().seq);
         assert_eq!([given(1), given(1)], [Some(8), None]);
         assert_eq!([given(2), given(2)], [Some(7), None]);
         assert_eq!([given(3), given(3), given(3)], [Some(7), Some(8), None]);
@@ -105,9 +108,16 @@ mod tests {
             offer(&mut doubles, &mut pool, seq, 1, &[1, 2]);
         }
         assert_eq!(doubles.waiting[0].1.len(), MAX_WAITING);
-        assert_eq!(doubles.next(NOW + TOO_LATE + TOO_LATE, 2, &mut pool), None);
+        assert_eq!(doubles.next(NOW + TOO_LATE + TOO_LATE, 2, 1_400, &mut pool), None);
         offer(&mut doubles, &mut pool, 0, 1, &[1, 2]);
         offer(&mut doubles, &mut pool, 0, 1, &[1, 3]);
-        assert_eq!(doubles.next(NOW, 2, &mut pool), None);
+        assert_eq!(doubles.next(NOW, 2, 1_400, &mut pool), None);
+    }
+    #[test]
+    fn a_narrow_link_leaves_out_what_is_too_long_for_it() {
+        let (mut doubles, mut pool) = (Doubles::default(), PacketPool::new(8));
+        offer(&mut doubles, &mut pool, 7, 1, &[1, 2]);
+        assert_eq!(doubles.next(NOW, 2, 99, &mut pool), None);
+        assert!(doubles.is_empty());
     }
 }

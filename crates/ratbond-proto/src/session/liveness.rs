@@ -27,7 +27,11 @@ impl<L: Link> Session<L> {
     /// The next deadline of any link; `None` without links.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let across = [self.reconnect_at(), self.numbered.as_ref().and_then(Numbered::poll_timeout)];
+        let across = [
+            self.reconnect_at(),
+            self.numbered.as_ref().and_then(Numbered::poll_timeout),
+            self.mtu.poll_timeout(),
+        ];
         self.slots.iter().map(Slot::timeout).chain(across.into_iter().flatten()).min()
     }
 
@@ -55,6 +59,7 @@ impl<L: Link> Session<L> {
             self.remove_slot(now, position, &reason);
         }
         self.reconnect_when_all_are_suspect(now);
+        self.follow_packet_limits(now);
     }
 
     /// Second copies of overdue real-time packets go at once over the best of the other links, or not at all.
@@ -64,10 +69,8 @@ impl<L: Link> Session<L> {
             if self.returned.is_empty() {
                 continue;
             }
-            let others = self.usable.iter().copied().filter(|&other| other != position);
-            let best = others.min_by_key(|&other| self.slots[other].link.stats().srtt);
-            for copy in self.returned.drain(..) {
-                if let Some(best) = best {
+            for copy in std::mem::take(&mut self.returned) {
+                if let Some(best) = self.best_other(position, copy.packet.len()) {
                     self.stats.copied_packets += 1;
                     self.slots[best].link.send(now, copy);
                 }

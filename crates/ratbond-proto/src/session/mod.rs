@@ -8,6 +8,7 @@
 mod copies;
 mod doubles;
 mod liveness;
+mod mtu;
 mod numbered;
 mod preferences;
 mod report;
@@ -24,10 +25,12 @@ pub use self::slot::{LinkState, Traffic};
 
 pub(crate) use self::numbered::is_real_time;
 
+use self::mtu::InnerMtu;
 use self::numbered::Numbered;
 use self::slot::Slot;
 use self::spread::Spread;
 use crate::event::{DownReason, Event, Peer};
+use crate::inner::mss;
 use crate::link::{Link, LinkId, Outgoing, Received, Route, SocketId, WanId};
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
@@ -74,6 +77,7 @@ pub struct Session<L: Link> {
     numbered: Option<Numbered>,
     returned: Vec<Outgoing>,
     adapt_at: Time,
+    mtu: InnerMtu,
     pool: PacketPool,
     cursor: usize,
     burst: usize,
@@ -104,6 +108,7 @@ impl<L: Link> Session<L> {
             numbered: L::NUMBERED.then(Numbered::default),
             returned: Vec::new(),
             adapt_at: Time::ZERO,
+            mtu: InnerMtu::new(L::INNER_MTU),
             pool: PacketPool::new(4096),
             cursor: 0,
             burst: 0,
@@ -117,6 +122,7 @@ impl<L: Link> Session<L> {
         self.next_link += 1;
         self.slots.push(Slot::new(now, id, wan, route, link, self.queue_config));
         self.apply_preference(wan);
+        self.tell_packet_limit();
         if self.role == Role::Client
             && let Some(slot) = self.slots.last_mut()
         {
@@ -189,6 +195,7 @@ impl<L: Link> Session<L> {
         }
         self.received = received;
         self.collect_lost(id);
+        self.follow_packet_limits(now);
         if now >= self.adapt_at
             && let Some(numbered) = &mut self.numbered
         {
@@ -279,6 +286,7 @@ impl<L: Link> Session<L> {
                 }
                 self.greeted(now, id, peer, true);
             }
+            Received::PacketLimit(len) => self.take_packet_limit(len),
             Received::LinkDown(farewell) => {
                 let key = L::farewell_key(&farewell);
                 if let Some(position) = self.slots.iter().position(|slot| slot.link.key() == key) {
@@ -290,9 +298,10 @@ impl<L: Link> Session<L> {
         }
     }
 
-    fn deliver(&mut self, now: Time, number: Option<Numbering>, packet: Packet) {
+    fn deliver(&mut self, now: Time, number: Option<Numbering>, mut packet: Packet) {
         match (&mut self.numbered, number) {
             (Some(numbered), Some(number)) => {
+                mss::clamp(packet.as_mut_slice(), self.mtu.both);
                 numbered.receive(now, number, packet, &mut self.deliveries, &mut self.pool);
             }
             _ => self.deliveries.push_back(packet),

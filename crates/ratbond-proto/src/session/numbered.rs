@@ -51,6 +51,8 @@ pub(super) struct Numbered {
     resequencer: Resequencer,
     /// Packets that were lost, the oldest first.
     repairs: VecDeque<Outgoing>,
+    /// Packets that were too long for the link whose turn it was; any that is wide enough takes them.
+    long: VecDeque<Outgoing>,
     released: Vec<Packet>,
     pub repaired_packets: u64,
 }
@@ -62,6 +64,7 @@ impl Default for Numbered {
             busy_until: Box::new([Time::ZERO; BUCKETS]),
             resequencer: Resequencer::new(Limits::default(), INITIAL_HOLD),
             repairs: VecDeque::new(),
+            long: VecDeque::new(),
             released: Vec::new(),
             repaired_packets: 0,
         }
@@ -104,7 +107,23 @@ impl Numbered {
     }
 
     pub fn has_repairs(&self) -> bool {
-        !self.repairs.is_empty()
+        !self.repairs.is_empty() || !self.long.is_empty()
+    }
+
+    pub fn keep_long(&mut self, outgoing: Outgoing) {
+        self.long.push_back(outgoing);
+    }
+
+    /// The next packet that was too long for another link and is not for this one.
+    pub fn next_long(&mut self, limit: usize) -> Option<Outgoing> {
+        self.long.front().filter(|outgoing| outgoing.packet.len() <= limit)?;
+        self.long.pop_front()
+    }
+
+    /// A packet that was too long for a link and is longer than this.
+    pub fn next_longer_than(&mut self, limit: usize) -> Option<Outgoing> {
+        let at = self.long.iter().position(|outgoing| outgoing.packet.len() > limit)?;
+        self.long.remove(at)
     }
 
     pub fn next_repair(&mut self) -> Option<Outgoing> {

@@ -17,6 +17,12 @@ pub struct SessionStats {
     pub not_ip_drops: u64,
     /// Packets from the tun that were on their way to the peer's own port: the tunnel's datagrams, led back into it.
     pub own_drops: u64,
+    /// Packets that were too long for every link: cut, or refused.
+    pub too_big_packets: u64,
+    /// Answers to their senders.
+    pub too_big_answers: u64,
+    /// The longest packet of the tun: what all links carry, both ways.
+    pub inner_mtu: usize,
     /// Packets taken from a dead link and sent again over another. The peer may get some twice.
     pub requeued_packets: u64,
     /// Packets that were lost on a link and sent again, on links that number them.
@@ -56,6 +62,8 @@ pub struct LinkReport {
     pub queued: (usize, usize),
     /// What its queue dropped.
     pub queue: QueueStats,
+    /// How long its packets may be; `None`: any.
+    pub mtu: Option<usize>,
     /// The protocol's figures.
     pub stats: LinkStats,
 }
@@ -64,7 +72,7 @@ impl<L: Link> Session<L> {
     /// What it counted.
     #[must_use]
     pub fn stats(&self) -> SessionStats {
-        let mut stats = self.stats;
+        let mut stats = SessionStats { inner_mtu: self.mtu.both, ..self.stats };
         if let Some(numbered) = &self.numbered {
             stats.repaired_packets += numbered.repaired_packets;
             stats.resequencer = numbered.stats();
@@ -104,6 +112,7 @@ impl<L: Link> Slot<L> {
             traffic: self.traffic,
             queued: (self.queue.len(), self.queue.bytes()),
             queue: self.queue.stats(),
+            mtu: L::NUMBERED.then(|| self.link.packet_limit().len),
             stats: self.link.stats(),
         }
     }

@@ -12,10 +12,14 @@ impl<L: Link> Session<L> {
     /// The new session gives new numbers, so of what was under way when it began some may arrive twice.
     pub fn adopt(&mut self, now: Time, mut older: Self) {
         self.preferences = std::mem::take(&mut older.preferences);
+        self.mtu.adopt(&older.mtu);
+        self.tell_packet_limit();
         let stats = older.stats();
         self.stats.no_link_drops += stats.no_link_drops;
         self.stats.not_ip_drops += stats.not_ip_drops;
         self.stats.repaired_packets += stats.repaired_packets;
+        self.stats.too_big_packets += stats.too_big_packets;
+        self.stats.too_big_answers += stats.too_big_answers;
         self.stats.queues += stats.queues;
         if self.peer.is_none() {
             (self.peer, self.up_since) = (older.peer, older.up_since);
@@ -25,6 +29,7 @@ impl<L: Link> Session<L> {
         if let Some(numbered) = &mut older.numbered {
             numbered.release(&mut older.deliveries);
             held.extend(std::iter::from_fn(|| numbered.next_repair()));
+            held.extend(std::iter::from_fn(|| numbered.next_long(usize::MAX)));
         }
         let mut events = std::mem::take(&mut older.events);
         for mut slot in older.slots {

@@ -4,6 +4,7 @@ use super::numbered::{Class, Numbered};
 use super::spread::Spread;
 use super::{Session, Slot};
 use crate::flow::Flow;
+use crate::inner::mss;
 use crate::link::{Link, Outgoing, Outlook, Route};
 use crate::outer;
 use crate::packet::PacketPool;
@@ -46,12 +47,19 @@ impl<L: Link> Session<L> {
             self.stats.own_drops += 1;
             return;
         }
-        let packet = self.pool.copy_of(bytes);
+        if !self.mtu.fits(bytes.len()) {
+            return self.refuse(now, bytes);
+        }
+        let mut packet = self.pool.copy_of(bytes);
+        if L::NUMBERED {
+            mss::clamp(packet.as_mut_slice(), self.mtu.both);
+        }
         self.enqueue(Queued { packet, flow, since: now });
     }
 
     /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Route> {
+        self.refuse_stranded(now);
         self.look(now);
         for _ in 0..=self.slots.len() {
             if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
@@ -94,11 +102,15 @@ impl<L: Link> Session<L> {
     fn fill(&mut self, now: Time) -> bool {
         let repairs_here = self.takes_repairs(now, self.cursor);
         let Some(slot) = self.slots.get_mut(self.cursor) else { return true };
+        let limit = slot.link.packet_limit().len;
+        let is_usable = self.usable.contains(&self.cursor);
         for _ in 0..slot.link.room(now) {
-            let repair =
-                if repairs_here { self.numbered.as_mut().and_then(Numbered::next_repair) } else { None };
-            let outgoing = match repair {
-                Some(repair) => repair,
+            let again = self.numbered.as_mut().and_then(|numbered| {
+                let long = if is_usable { numbered.next_long(limit) } else { None };
+                long.or_else(|| if repairs_here { numbered.next_repair() } else { None })
+            });
+            let outgoing = match again {
+                Some(again) => again,
                 None => {
                     match slot.next(now, self.cursor, &mut self.spread, &mut self.numbered, &mut self.pool) {
                         Some(next) => next,
@@ -106,6 +118,12 @@ impl<L: Link> Session<L> {
                     }
                 }
             };
+            if outgoing.packet.len() > limit
+                && let Some(numbered) = &mut self.numbered
+            {
+                numbered.keep_long(outgoing);
+                continue;
+            }
             slot.traffic.tx_packets += 1;
             slot.traffic.tx_bytes += outgoing.packet.len() as u64;
             if let Spread::Shared(shared) = &mut self.spread {
@@ -187,23 +205,19 @@ impl<L: Link> Slot<L> {
                 Some(Outgoing { packet: item.packet, number })
             }
             Spread::Shared(shared) => {
-                let adaptive = &shared.adaptive;
+                let (adaptive, limit) = (&shared.adaptive, self.link.packet_limit().len);
+                let takes_copy =
+                    |first, len: usize| len <= limit && adaptive.takes_copies_of(position, first);
                 if let Some(doubles) = &mut shared.doubles
-                    && let Some(double) = doubles.next(now, self.link.key(), pool)
+                    && let Some(double) = doubles.next(now, self.link.key(), limit, pool)
                 {
                     return Some(double);
                 }
-                if let Some(copy) =
-                    shared.copies.next_urgent(now, |first| adaptive.takes_copies_of(position, first), pool)
-                {
+                if let Some(copy) = shared.copies.next_urgent(now, takes_copy, pool) {
                     return Some(copy);
                 }
                 if shared.queue.is_empty() {
-                    return shared.copies.next_spare(
-                        now,
-                        |first| adaptive.takes_copies_of(position, first),
-                        pool,
-                    );
+                    return shared.copies.next_spare(now, takes_copy, pool);
                 }
                 let (item, class) = shared.next_for(now, position, pool)?;
                 // Who has everything sent over every link does not want it to wait for what all of them lost.

@@ -47,6 +47,8 @@ pub struct Wan {
     pub up: Link<Flight>,
     /// From the server.
     pub down: Link<Flight>,
+    /// Longer IP packets are refused to the end that would send them, with a word.
+    pub device_mtu: u32,
 }
 
 /// See the module.
@@ -126,6 +128,7 @@ impl Pair {
         let wan = |(index, [up, down]): (usize, &[LinkConfig; 2])| Wan {
             up: link(up, seed.wrapping_add(100 + index as u64)),
             down: link(down, seed.wrapping_add(200 + index as u64)),
+            device_mtu: u32::MAX,
         };
         Self {
             now: Time::from_millis(1_000),
@@ -352,6 +355,10 @@ impl Pair {
                     self.wiretap.recorded.push((index, route.socket, datagram.clone()));
                 }
                 let size = datagram.len() as u32 + IP_UDP_BYTES;
+                if size > self.wans[index].device_mtu {
+                    self.client.endpoint.handle_too_big(self.now, route, datagram.len());
+                    continue;
+                }
                 self.wans[index].up.send(now_ns, size, Flight { socket: route.socket, bytes: datagram });
             }
         }
@@ -362,6 +369,10 @@ impl Pair {
                 continue;
             };
             let size = datagram.len() as u32 + IP_UDP_BYTES;
+            if size > self.wans[index].device_mtu {
+                self.server.endpoint.handle_too_big(self.now, route, datagram.len());
+                continue;
+            }
             self.wans[index].down.send(now_ns, size, Flight { socket, bytes: datagram });
         }
         self.server.collect(self.now);

@@ -383,6 +383,10 @@ impl Endpoint for BondClient {
         self.collect(now);
     }
 
+    fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {
+        self.sealed.handle_too_big(now, route, len)
+    }
+
     fn handle_packet(&mut self, now: Time, _session: SessionId, packet: &[u8]) {
         self.sealed.session.handle_packet(now, packet);
     }

@@ -34,10 +34,6 @@ pub use gate::RateCaps;
 pub use roster::NamedClient;
 pub use server::BondServer;
 
-/// UDP payload of the longest datagram: an inner packet of 1,400 bytes. It fits an IPv4 path of 1,458 bytes and an IPv6
-/// path of 1,478, so PPPoE and most tunnels of providers; path MTU discovery may find more.
-pub const DATAGRAM_LEN: usize = 1_430;
-
 /// What both ends are made with.
 #[derive(Clone, Debug)]
 pub struct BondEndpointConfig {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::DATAGRAM_LEN;
 use crate::bond::address::PeerAddress;
 use crate::bond::datagram::ReceiverIndex;
 use crate::bond::frame::RekeyStep;
@@ -83,7 +82,7 @@ impl Sealed {
     ) {
         let Some(keys) = &self.keys else { return };
         let identity = Identity { role: self.role, link: number, own, peer };
-        let mut link = SealedLink::new(now, identity, &keys.master, keys.cipher, DATAGRAM_LEN);
+        let mut link = SealedLink::new(now, identity, &keys.master, keys.cipher, is_ipv6(&route));
         if let Some(next) = &keys.next {
             link.bond_mut().expect_epoch(next);
         }
@@ -147,6 +146,18 @@ impl Sealed {
             gate: GateStats::default(),
             links: self.session.reports(),
         }
+    }
+
+    /// The kernel refused to send datagrams of `len` bytes over this route; returns whether a link has it.
+    pub fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {
+        let same = |other: &Route| (other.socket, other.remote) == (route.socket, route.remote);
+        let ids: Vec<_> = self.session.links().filter(|(.., other)| same(other)).map(|(id, ..)| id).collect();
+        for &id in &ids {
+            if let Some(link) = self.session.link_mut(id) {
+                link.bond_mut().on_too_big(now, len);
+            }
+        }
+        !ids.is_empty()
     }
 
     /// Every link's largest smoothed round trip.
@@ -272,6 +283,9 @@ impl Sealed {
         let Some(address) = self.addresses.get_mut(&id) else { return };
         if address.on_response(route, token) {
             self.session.set_route(id, route);
+            if let Some(link) = self.session.link_mut(id) {
+                link.bond_mut().on_new_path(is_ipv6(&route));
+            }
             let wan = self.session.links().find(|&(other, ..)| other == id).map(|(_, _, wan, _)| wan);
             self.remotes.extend(wan.map(|wan| (wan, route.remote)));
         }
@@ -292,4 +306,8 @@ impl Sealed {
             let _ = link.bond_mut().on_foreign_ack(now, ack, &mut PacketPool::new(0));
         }
     }
+}
+
+fn is_ipv6(route: &Route) -> bool {
+    route.remote.ip().to_canonical().is_ipv6()
 }

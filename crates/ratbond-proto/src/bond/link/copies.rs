@@ -53,7 +53,7 @@ impl BondLink {
             into.extend(items.iter().filter_map(|item| match item {
                 Item::Data(..) if !is_urgent(item) && !all || is_urgent(item) && known => None,
                 Item::Data(number, packet) => Some(Item::Data(*number, Packet::from(packet.as_slice()))),
-                Item::Control(_) => None,
+                Item::Control(_) | Item::Probe(_) => None,
             }));
             self.copied.next_real_time = self.copied.next_real_time.max(number + 1);
             if all {

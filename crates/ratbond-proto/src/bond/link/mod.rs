@@ -6,6 +6,8 @@
 
 mod control;
 mod copies;
+mod facts;
+pub mod path_mtu;
 mod receive;
 mod sealed;
 mod transmit;
@@ -21,9 +23,10 @@ pub use self::receive::{Opened, Received, Rejected};
 pub use self::sealed::{Notice, SealedLink};
 
 use self::copies::Copied;
+use self::path_mtu::{BASE_LEN, PathMtu, Probe};
 use super::ack::AckState;
 use super::datagram::{ReceiverIndex, SEALED_OVERHEAD};
-use super::frame::{DATA_HEADER_LEN, LinkDownReason};
+use super::frame::{DATA_HEADER_LEN, DATA_HEADER_WITH_LENGTH_LEN, LinkDownReason};
 use super::keyring::{Keyring, grace};
 use super::keys::{Cipher, Master};
 use super::recovery::{BadAck, Outcome, Recovery, Timeout};
@@ -34,8 +37,6 @@ use crate::path::{AckSample, PathModel};
 use crate::session::Role;
 use crate::time::Time;
 
-/// Datagrams are at most this long until path MTU discovery has found more or less: 1,500 less IPv4 and UDP.
-pub const DEFAULT_DATAGRAM_LEN: usize = 1_472;
 /// DATA frames in one datagram at most.
 const MAX_ITEMS: usize = 16;
 /// Empty content lists that are kept for reuse.
@@ -48,6 +49,28 @@ pub enum Item {
     Data(Numbering, Packet),
     /// A frame of the protocol itself.
     Control(Control),
+    /// A probe of the path MTU; never sent again.
+    Probe(Probe),
+}
+
+impl Item {
+    /// Whether it is sent again when it got lost.
+    const fn is_repaired(&self) -> bool {
+        match self {
+            Self::Data(..) => true,
+            Self::Control(control) => control.is_repaired(),
+            Self::Probe(_) => false,
+        }
+    }
+}
+
+/// Length of a datagram with these packets, the ack that it may carry not counted.
+fn datagram_len(content: &[Item]) -> usize {
+    let packet_len = |item: &Item| match item {
+        Item::Data(_, packet) => DATA_HEADER_WITH_LENGTH_LEN + packet.len(),
+        Item::Control(_) | Item::Probe(_) => 0,
+    };
+    SEALED_OVERHEAD + content.iter().map(packet_len).sum::<usize>()
 }
 
 /// Who a link is.
@@ -102,7 +125,9 @@ pub struct BondLink {
     waited: bool,
     copied: Copied,
     probe: bool,
-    datagram_len: usize,
+    path_mtu: PathMtu,
+    /// When a small datagram last asked whether only large ones get lost, and how often it has.
+    asked: Option<(Time, u32)>,
     lost: Vec<Item>,
     outcome: Outcome<Vec<Item>>,
     spare: Vec<Vec<Item>>,
@@ -110,9 +135,9 @@ pub struct BondLink {
 }
 
 impl BondLink {
-    /// A link under the keys of `master`.
+    /// A link under the keys of `master`, over a path that `path_mtu` knows or will find out about.
     #[must_use]
-    pub fn new(now: Time, identity: Identity, master: &Master, cipher: Cipher) -> Self {
+    pub fn new(now: Time, identity: Identity, master: &Master, cipher: Cipher, path_mtu: PathMtu) -> Self {
         Self {
             identity,
             keys: Keyring::new(identity.role, master, cipher, identity.link),
@@ -126,7 +151,8 @@ impl BondLink {
             waited: false,
             copied: Copied::default(),
             probe: false,
-            datagram_len: DEFAULT_DATAGRAM_LEN,
+            path_mtu,
+            asked: None,
             lost: Vec::new(),
             outcome: Outcome::default(),
             spare: Vec::new(),
@@ -140,21 +166,33 @@ impl BondLink {
         &self.identity
     }
 
-    /// The largest UDP payload that it sends; path MTU discovery sets it.
-    pub fn set_datagram_len(&mut self, len: usize) {
-        self.datagram_len = len;
+    /// What is known of the sizes that the path carries.
+    #[must_use]
+    pub const fn path_mtu(&self) -> &PathMtu {
+        &self.path_mtu
+    }
+
+    /// The peer is somewhere else now: what was known of the sizes that the path carries is void.
+    pub fn on_new_path(&mut self, ipv6: bool) {
+        self.path_mtu.on_new_path(ipv6);
+    }
+
+    /// The kernel would not send a datagram of `len` bytes; nothing of it has left. A probe finds out soon what was lost.
+    pub fn on_too_big(&mut self, now: Time, len: usize) {
+        self.path_mtu.on_too_big(now, len);
+        self.probe = true;
     }
 
     /// The largest packet that fits into one datagram.
     #[must_use]
     pub const fn max_packet_len(&self) -> usize {
-        self.datagram_len - SEALED_OVERHEAD - DATA_HEADER_LEN
+        self.path_mtu.datagram_len() - SEALED_OVERHEAD - DATA_HEADER_LEN
     }
 
     /// Bytes of packets that it takes now: its window less what is in flight and what it already took.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
-        if !self.recovery.has_room() {
+        if !self.recovery.has_room() || self.path_mtu.is_blocked() {
             return 0;
         }
         self.path.window_bytes().saturating_sub(self.recovery.in_flight_bytes() + self.data_bytes as u64)
@@ -198,8 +236,22 @@ impl BondLink {
         into.extend(contents.into_iter().flatten());
         into.extend(self.control.drain(..).map(Item::Control));
         into.extend(self.data.drain(..).map(|(numbering, packet)| Item::Data(numbering, packet)));
-        into.retain(|item| !matches!(item, Item::Control(control) if !control.is_repaired()));
+        if self.asked.is_none() {
+            let lost = into.iter().filter(|item| matches!(item, Item::Data(..)));
+            self.path_mtu.on_lost(lost.map(|item| datagram_len(std::slice::from_ref(item))));
+        }
+        into.retain(Item::is_repaired);
         self.data_bytes = 0;
+        self.path_mtu.on_drained();
+    }
+
+    /// Hands back what has become too long for the path: the session knows another way for it.
+    fn hand_back_oversize(&mut self) {
+        while self.data.front().is_some_and(|(_, packet)| packet.len() > self.max_packet_len()) {
+            let Some((numbering, packet)) = self.data.pop_front() else { return };
+            self.data_bytes -= packet.len();
+            self.lost.push(Item::Data(numbering, packet));
+        }
     }
 
     /// An ack of this link that came over another one (ACK_LINK, LINKDOWN).
@@ -231,8 +283,10 @@ impl BondLink {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let paced = (!self.data.is_empty()).then(|| self.path.next_send());
-        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout(), self.copy_at(), paced]
+        let own = [self.copy_at(), paced, self.path_mtu.poll_timeout(), self.ask_at()];
+        [self.acks.due(), self.recovery.poll_timeout(), self.keys.poll_timeout()]
             .into_iter()
+            .chain(own)
             .flatten()
             .min()
     }
@@ -240,10 +294,13 @@ impl BondLink {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
         self.keys.handle_timeout(now);
+        if self.ask_at().is_some_and(|at| at <= now) {
+            self.path_mtu.ask();
+            self.asked = Some((now, self.asked.map_or(1, |(_, times)| times + 1)));
+        }
         match self.recovery.on_timeout(now, &mut self.outcome.lost) {
             Timeout::Nothing => {}
             Timeout::Lost(lost_bytes) => {
-                self.give_back_lost();
                 let in_flight_bytes = self.recovery.in_flight_bytes();
                 self.path.on_ack(now, &AckSample { lost_bytes, in_flight_bytes, ..AckSample::default() });
             }
@@ -252,6 +309,7 @@ impl BondLink {
                 self.probe = true;
             }
         }
+        self.give_back_lost(now);
     }
 
     /// Since when something waits for an answer of the peer.
@@ -278,13 +336,27 @@ impl BondLink {
         self.counters
     }
 
-    fn give_back_lost(&mut self) {
+    /// When to ask with a small datagram because no large one is answered. A probe for a lost tail would do the same, but a
+    /// flow that goes on never lets it come to that.
+    fn ask_at(&self) -> Option<Time> {
+        let since =
+            self.recovery.waiting_since().filter(|_| self.recovery.in_flight_bytes() > BASE_LEN as u64)?;
+        let (asked_at, times) = self.asked.unwrap_or((since, 0));
+        Some(since.max(asked_at) + self.recovery.rtt().rto(times))
+    }
+
+    fn give_back_lost(&mut self, now: Time) {
+        let is_no_probe =
+            |content: &&Vec<Item>| !matches!(content[..], [Item::Probe(Probe { len: 1.., .. })]);
+        let lost = self.outcome.lost.iter().filter(is_no_probe);
+        self.path_mtu.on_lost(lost.map(|content| datagram_len(content)));
         for mut content in self.outcome.lost.drain(..) {
-            self.counters.lost += 1;
-            self.lost.extend(content.drain(..).filter(|item| match item {
-                Item::Data(..) => true,
-                Item::Control(control) => control.is_repaired(),
-            }));
+            if let [Item::Probe(probe)] = content[..] {
+                self.path_mtu.on_probe_lost(now, probe);
+            } else {
+                self.counters.lost += 1;
+            }
+            self.lost.extend(content.drain(..).filter(Item::is_repaired));
             if self.spare.len() < MAX_SPARE {
                 self.spare.push(content);
             }

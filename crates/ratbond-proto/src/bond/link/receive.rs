@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{BondLink, Control, Item, MAX_SPARE, OwnedAck};
+use super::{BondLink, Control, Item, MAX_SPARE, OwnedAck, datagram_len};
 use crate::bond::datagram::{DatagramError, Header};
 use crate::bond::frame::{AckBlock, Frame, FrameError, Frames, LinkDownReason, RekeyStep};
 use crate::bond::recovery::BadAck;
@@ -171,17 +171,26 @@ impl BondLink {
         pool: &mut PacketPool,
     ) -> Result<(), BadAck> {
         let summary = self.recovery.on_ack(now, block, own_path, &mut self.outcome)?;
+        let mut longest = 0;
         for mut content in self.outcome.acked.drain(..) {
+            longest = longest.max(datagram_len(&content));
             for item in content.drain(..) {
-                if let Item::Data(_, packet) = item {
-                    pool.put(packet);
+                match item {
+                    Item::Data(_, packet) => pool.put(packet),
+                    Item::Probe(probe) => self.path_mtu.on_probe_acked(now, probe),
+                    Item::Control(_) => {}
                 }
             }
             if self.spare.len() < MAX_SPARE {
                 self.spare.push(content);
             }
         }
-        self.give_back_lost();
+        self.give_back_lost(now);
+        if longest > 0 {
+            self.asked = None;
+            self.path_mtu.on_first_ack();
+            self.path_mtu.on_arrived(now, longest);
+        }
         self.counters.false_alarms += u64::from(summary.false_alarms);
         if let Some(told) = summary.ack_told {
             self.acks.on_ack_acknowledged(told);

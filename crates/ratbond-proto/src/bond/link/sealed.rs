@@ -5,13 +5,16 @@
 
 use std::time::Duration;
 
+use super::facts::{Facts, packet_limit_of};
+use super::path_mtu::{ASSUMED_LEN, PathMtu, PathMtuState};
 use super::{BondLink, Control, Identity, Item, Opened, OwnedAck, Received as Arrived, Rejected};
 use crate::bond::ack::MAX_ACK_DELAY;
-use crate::bond::frame::tlv::Fields;
-use crate::bond::frame::{LinkDownReason, RekeyStep};
+use crate::bond::datagram::SEALED_OVERHEAD;
+use crate::bond::frame::{DATA_HEADER_LEN, LinkDownReason, RekeyStep};
 use crate::bond::keys::{Cipher, MAX_SEALED, Master};
 use crate::event::{DownReason, Peer};
-use crate::link::{Link, LinkStats, Outgoing, Outlook, Received};
+use crate::link::{Link, LinkStats, Outgoing, Outlook, PacketLimit, Received};
+use crate::numbering::Numbering;
 use crate::packet::PacketPool;
 use crate::preference::{Preference, Tier};
 use crate::session::Role;
@@ -64,13 +67,11 @@ pub struct SealedLink {
 }
 
 impl SealedLink {
-    /// A link under the keys of `master`, whose datagrams are at most `datagram_len` bytes of UDP payload.
+    /// A link under the keys of `master`, over a path of which nothing is known.
     #[must_use]
-    pub fn new(now: Time, identity: Identity, master: &Master, cipher: Cipher, datagram_len: usize) -> Self {
-        let mut link = BondLink::new(now, identity, master, cipher);
-        link.set_datagram_len(datagram_len);
+    pub fn new(now: Time, identity: Identity, master: &Master, cipher: Cipher, ipv6: bool) -> Self {
         Self {
-            link,
+            link: BondLink::new(now, identity, master, cipher, PathMtu::new(ipv6)),
             said_hello: false,
             facts: Facts::default(),
             in_use_until: now + IN_USE,
@@ -111,6 +112,7 @@ impl SealedLink {
                 // What is so now, and not what was so then.
                 Item::Control(Control::Hello(_)) => self.link.send_control(self.facts.hello()),
                 Item::Control(control) => self.link.send_control(control),
+                Item::Probe(_) => {}
             }
         }
     }
@@ -124,6 +126,7 @@ impl Link for SealedLink {
     const KEEPALIVE: Duration = Duration::from_secs(20);
     const PATIENCE: Duration = Duration::from_millis(30);
     const SERVER_SAYS_FAREWELL: bool = true;
+    const INNER_MTU: usize = ASSUMED_LEN - SEALED_OVERHEAD - DATA_HEADER_LEN;
 
     fn key(&self) -> u32 {
         u32::from(self.link.identity().link)
@@ -180,14 +183,28 @@ impl Link for SealedLink {
         self.in_use_until = now + IN_USE;
         let Outgoing { packet, number } = outgoing;
         let Some(number) = number else { return };
-        if packet.len() > self.link.max_packet_len() {
-            // The tun's MTU keeps such packets away; if it was changed by hand, nobody may wait for them.
-            self.link.send_control(Control::Skip { bucket: number.bucket, first: number.seq, count: 1 });
-            return;
-        }
         // Whoever finds the pace closed has a claim on what the host's late waking takes from it.
         self.link.waited |= !self.link.path.may_send(now);
         self.link.send(number, packet);
+    }
+
+    fn packet_limit(&self) -> PacketLimit {
+        let state = self.link.path_mtu().state();
+        PacketLimit {
+            len: self.link.max_packet_len(),
+            settled: matches!(state, PathMtuState::Complete | PathMtuState::Error),
+            crippled: state == PathMtuState::Error,
+        }
+    }
+
+    fn give_up(&mut self, number: Numbering) {
+        self.link.send_control(Control::Skip { bucket: number.bucket, first: number.seq, count: 1 });
+    }
+
+    fn tell_packet_limit(&mut self, len: u16) {
+        if self.facts.packet_limit.replace(len) != Some(len) && self.said_hello {
+            self.link.send_control(self.facts.hello());
+        }
     }
 
     fn send_hello(&mut self, _now: Time, _pool: &mut PacketPool) {
@@ -242,12 +259,13 @@ impl Link for SealedLink {
             if matches!(item, Arrived::Packet(..)) {
                 self.in_use_until = now + IN_USE;
             }
-            received.push(match item {
-                Arrived::Hello(fields) => {
-                    Received::Hello(Peer::Ratbond, self.facts.told(&fields, result.ok().as_ref()))
-                }
-                item => to_session(item),
-            });
+            let Arrived::Hello(fields) = item else {
+                received.push(to_session(item));
+                continue;
+            };
+            let told = self.facts.told(&fields, result.ok().as_ref());
+            received.extend(told.and_then(packet_limit_of).map(Received::PacketLimit));
+            received.push(Received::Hello(Peer::Ratbond, told.map(Preference::from_fields)));
         }
         self.opened = result.ok();
         // The peer sealed what opened, whatever its program then got wrong.
@@ -290,6 +308,7 @@ impl Link for SealedLink {
     }
 
     fn handle_timeout(&mut self, now: Time) {
+        self.link.path_mtu.handle_timeout(now, now < self.in_use_until);
         self.link.handle_timeout(now);
     }
 
@@ -329,38 +348,11 @@ impl Link for SealedLink {
             retransmits: counters.lost,
             fast_retransmits: counters.lost,
             timeouts: counters.probes,
+            path_mtu: self.link.path_mtu().packet_len(),
+            path_mtu_state: self.link.path_mtu().state(),
             duplicates: counters.replayed,
             malformed: counters.malformed + counters.forged,
         }
-    }
-}
-
-/// What a HELLO says of a link: the client's own, or on a server how new the client's are.
-#[derive(Debug, Default)]
-struct Facts {
-    fields: Vec<u8>,
-    /// Number of the datagram that the peer's were in: one that was sent before and comes late tells nothing.
-    from: u64,
-}
-
-impl Facts {
-    fn hello(&self) -> Control {
-        Control::Hello(self.fields.clone())
-    }
-
-    fn change(&mut self, preference: &Preference) -> bool {
-        let before = std::mem::replace(&mut self.fields, preference.to_fields());
-        before != self.fields
-    }
-
-    /// What the peer wants, if this is the newest word of it.
-    fn told(&mut self, fields: &[u8], opened: Option<&Opened>) -> Option<Preference> {
-        let number = opened?.number;
-        if number < self.from {
-            return None;
-        }
-        self.from = number;
-        Fields::parse(fields).ok().map(Preference::from_fields)
     }
 }
 

@@ -20,7 +20,8 @@ fn pair() -> (BondLink, BondLink) {
     let (a, b) = (ReceiverIndex(11), ReceiverIndex(22));
     let client = Identity { role: Role::Client, link: 0, own: a, peer: b };
     let server = Identity { role: Role::Server, link: 0, own: b, peer: a };
-    let make = |identity| BondLink::new(Time::ZERO, identity, &master, Cipher::Aes256Gcm);
+    let make =
+        |identity| BondLink::new(Time::ZERO, identity, &master, Cipher::Aes256Gcm, PathMtu::known(1_472));
     (make(client), make(server))
 }
 
@@ -166,7 +167,7 @@ fn a_link_that_dies_gives_back_only_what_had_not_arrived() {
         .iter()
         .map(|item| match item {
             Item::Data(_, packet) => label(packet),
-            Item::Control(control) => panic!("no {control:?}"),
+            other => panic!("no {other:?}"),
         })
         .collect();
     assert_eq!(labels, [4, 5, 6]);
@@ -222,13 +223,83 @@ fn acks_are_not_acknowledged_and_are_not_in_flight() {
 }
 
 #[test]
-fn a_probe_of_the_path_mtu_has_the_length_under_test() {
+fn probes_of_the_path_mtu_have_the_lengths_under_test() {
     let (mut client, mut server) = pair();
-    let mut out = Vec::new();
-    assert_eq!(client.transmit_mtu_probe(ms(0), 1_400, &mut out), Some(0));
-    assert_eq!(out.len(), 1_400);
-    assert_eq!(receive(&mut server, ms(5), vec![out]), []);
-    assert!(server.poll_timeout().is_some());
+    client.on_new_path(false);
+    let sent = transmit(&mut client, ms(0));
+    let lens: Vec<usize> = sent.iter().map(Vec::len).collect();
+    assert_eq!(lens, [1_472, 1_464, 1_452, 1_432, 1_430, 1_392, 1_372, 1_252, 1_200, 26]);
+    assert_eq!(receive(&mut server, ms(5), sent), []);
+    let acks = transmit(&mut server, ms(5));
+    assert_eq!(acks.len(), 1, "ten are acknowledged at once");
+    receive(&mut client, ms(10), acks);
+    assert_eq!((client.path_mtu().packet_len(), client.max_packet_len()), (1_500, 1_442));
+    assert_eq!((client.recovery().in_flight(), client.path().loss()), (0, 0.0));
+}
+
+#[test]
+fn lost_probes_are_neither_losses_nor_sent_again_as_packets_are() {
+    let (mut client, mut server) = pair();
+    client.on_new_path(false);
+    let mut now = 0;
+    while client.path_mtu().state() != path_mtu::PathMtuState::Complete {
+        let passing =
+            transmit(&mut client, ms(now)).into_iter().filter(|one| one.len() + 28 <= 1_420).collect();
+        receive(&mut server, ms(now + 5), passing);
+        let acks = transmit(&mut server, ms(now + 10));
+        receive(&mut client, ms(now + 15), acks);
+        now += 20;
+        client.handle_timeout(ms(now));
+        assert!(now < 2_000, "{:?}", client.path_mtu());
+    }
+    assert_eq!(client.path_mtu().packet_len(), 1_420);
+    assert_eq!((client.counters().lost, client.path().loss()), (0, 0.0));
+}
+
+/// Six full packets get lost while a small one arrives; then all that is sent and `passes` does.
+fn suspect_a_black_hole(passes: impl Fn(usize) -> bool) -> (BondLink, Vec<usize>) {
+    let (mut client, mut server) = pair();
+    let mut numberer = Numberer::default();
+    let mut lens = Vec::new();
+    for round in 0..20 {
+        let now = 40 * round;
+        if client.path_mtu().is_blocked() {
+            assert_eq!(client.room_bytes(), 0);
+        }
+        for label in 0..6 {
+            if client.room_bytes() > 0 {
+                client.send(numberer.assign(1, true), packet(label, client.max_packet_len()));
+            }
+        }
+        client.send(numberer.assign(1, true), packet(9, 100));
+        let mut sent = transmit(&mut client, ms(now));
+        for at in now + 1..now + 20 {
+            sent.extend(transmit(&mut client, ms(at)));
+        }
+        lens.extend(sent.iter().map(Vec::len));
+        sent.retain(|one| if round == 0 { one.len() < 1_472 } else { passes(one.len()) });
+        receive(&mut server, ms(now + 25), sent);
+        let acks = transmit(&mut server, ms(now + 32));
+        receive(&mut client, ms(now + 35), acks);
+        client.handle_timeout(ms(now + 39));
+        client.take_lost(&mut Vec::new());
+    }
+    (client, lens)
+}
+
+#[test]
+fn full_packets_that_get_lost_in_a_row_are_no_black_hole_where_one_of_them_passes() {
+    let (client, lens) = suspect_a_black_hole(|_| true);
+    assert_eq!(client.path_mtu().packet_len(), 1_500);
+    assert!(!lens.contains(&1_200), "nobody asked what else would pass: {lens:?}");
+}
+
+#[test]
+fn a_path_that_swallows_full_packets_is_found_out_by_three_probes_and_a_volley() {
+    let (client, lens) = suspect_a_black_hole(|len| len <= 1_392);
+    assert_eq!(client.path_mtu().packet_len(), 1_420);
+    let volleys = lens.iter().filter(|&&len| len == 1_200).count();
+    assert_eq!(volleys, 1, "{lens:?}");
 }
 
 #[test]
@@ -298,6 +369,7 @@ proptest! {
                 match item {
                     Item::Data(numbering, packet) => client.send(numbering, packet),
                     Item::Control(control) => client.send_control(control),
+                    Item::Probe(probe) => panic!("{probe:?} is not sent again"),
                 }
             }
             for (to_server, link) in [(true, &mut client), (false, &mut server)] {

@@ -1,5 +1,6 @@
 //! From what waits to a sealed datagram.
 
+use super::path_mtu::Probe;
 use super::{BondLink, Control, Item, MAX_ITEMS};
 use crate::bond::datagram::{HEADER_LEN, SEALED_OVERHEAD, TAG_LEN};
 use crate::bond::frame::{DATA_HEADER_LEN, DATA_HEADER_WITH_LENGTH_LEN, Writer};
@@ -17,6 +18,10 @@ impl BondLink {
     ///
     /// Packets are paced; acks and frames of the protocol are not.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        if let Some(probe) = self.path_mtu.poll_probe() {
+            return self.transmit_probe(now, probe, out);
+        }
+        self.hand_back_oversize();
         let ack_due = self.acks.due().is_some_and(|due| due <= now);
         let blocked = !self.recovery.has_room();
         self.waited &= !self.data.is_empty();
@@ -25,7 +30,7 @@ impl BondLink {
             return false;
         }
         let start = out.len();
-        out.resize(start + self.datagram_len, 0);
+        out.resize(start + self.path_mtu.datagram_len(), 0);
         let mut content = self.spare.pop().unwrap_or_default();
         let built = self.build(now, &mut out[start + HEADER_LEN..], (ack_due, data_due), &mut content);
         let number = self.recovery.next_number();
@@ -122,10 +127,6 @@ impl BondLink {
                 break;
             }
         }
-        if content.len() == before && writer.is_empty() && !self.data.is_empty() {
-            // The path MTU has shrunk below the packet: hand it back, the session cuts or drops it.
-            self.lost.extend(self.data.pop_front().map(|(numbering, packet)| Item::Data(numbering, packet)));
-        }
         content.len() > before
     }
 
@@ -134,30 +135,37 @@ impl BondLink {
         writer.room() >= DATA_HEADER_WITH_LENGTH_LEN + len + DATA_HEADER_LEN + next.len()
     }
 
-    /// Appends a probe of the path MTU: PING and padding, `len` bytes of UDP payload in all. The number tells the caller
-    /// which ack to wait for; its loss is no sign of congestion.
-    ///
-    /// Returns `None` when the link may send nothing now.
-    pub fn transmit_mtu_probe(&mut self, now: Time, len: usize, out: &mut Vec<u8>) -> Option<u64> {
-        self.transmit_alone(now, &Control::Ping, len, out)
+    /// Appends a probe of the path MTU: PING and padding.
+    fn transmit_probe(&mut self, now: Time, probe: Probe, out: &mut Vec<u8>) -> bool {
+        let len = usize::from(probe.len).max(SEALED_OVERHEAD + 1);
+        self.transmit_alone(now, &Control::Ping, len, Some(probe), out)
     }
 
     /// Appends a datagram with a PATH_CHALLENGE and nothing else, to be sent to the address that is to prove itself.
     pub fn transmit_challenge(&mut self, now: Time, token: [u8; 8], out: &mut Vec<u8>) -> bool {
         let len = SEALED_OVERHEAD + 1 + token.len();
-        self.transmit_alone(now, &Control::PathChallenge(token), len, out).is_some()
+        self.transmit_alone(now, &Control::PathChallenge(token), len, None, out)
     }
 
     /// Appends a datagram with a CLOSE and nothing else.
     pub fn transmit_close(&mut self, now: Time, code: u8, reason: &str, out: &mut Vec<u8>) -> bool {
         let len = SEALED_OVERHEAD + 3 + reason.len();
         let frame = Control::Close { code, reason: reason.to_owned() };
-        self.transmit_alone(now, &frame, len, out).is_some()
+        self.transmit_alone(now, &frame, len, None, out)
     }
 
     /// One frame, padded to `len` bytes of UDP payload; nothing of it is sent again.
-    fn transmit_alone(&mut self, now: Time, frame: &Control, len: usize, out: &mut Vec<u8>) -> Option<u64> {
-        let frames_len = len.checked_sub(SEALED_OVERHEAD).filter(|_| self.recovery.has_room())?;
+    fn transmit_alone(
+        &mut self,
+        now: Time,
+        frame: &Control,
+        len: usize,
+        probe: Option<Probe>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(frames_len) = len.checked_sub(SEALED_OVERHEAD).filter(|_| self.recovery.has_room()) else {
+            return false;
+        };
         let start = out.len();
         out.resize(start + len, 0);
         let mut writer = Writer::new(&mut out[start + HEADER_LEN..start + HEADER_LEN + frames_len]);
@@ -166,10 +174,16 @@ impl BondLink {
         let number = self.recovery.next_number();
         if !fits || self.keys.seal(self.identity.peer, number, &mut out[start..], frames_len).is_err() {
             out.truncate(start);
-            return None;
+            return false;
         }
         self.counters.sent += 1;
-        let content = self.spare.pop().unwrap_or_default();
-        Some(self.recovery.on_sent(now, len as u32, content, None))
+        let mut content = self.spare.pop().unwrap_or_default();
+        if let Some(probe) = probe {
+            content.push(Item::Probe(probe));
+            self.recovery.on_probe_sent(now, len as u32, content);
+        } else {
+            self.recovery.on_sent(now, len as u32, content, None);
+        }
+        true
     }
 }

@@ -15,7 +15,10 @@ pub(super) struct Sent<C> {
     pub content: C,
     pub at: Time,
     pub bytes: u32,
-    pub rate: SendRecord,
+    /// What it counts as when it arrives or gets lost: nothing, if it probes the path MTU.
+    pub counted_bytes: u32,
+    /// None of a probe of the path MTU: it says nothing of the rate.
+    pub rate: Option<SendRecord>,
     /// The largest number told by an ACK that this datagram carried.
     pub ack_told: Option<u64>,
 }

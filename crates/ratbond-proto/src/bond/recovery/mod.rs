@@ -191,9 +191,15 @@ impl<C> Recovery<C> {
 
     /// A datagram of `bytes` that asks for an ack leaves. `ack_told`: see [`AckState::on_sent`](super::ack::AckState).
     pub fn on_sent(&mut self, now: Time, bytes: u32, content: C, ack_told: Option<u64>) -> u64 {
-        let rate = self.rate.on_send(now, u64::from(bytes), self.flight.bytes());
+        let rate = Some(self.rate.on_send(now, u64::from(bytes), self.flight.bytes()));
         self.last_sent = now;
-        self.flight.push(Sent { content, at: now, bytes, rate, ack_told })
+        self.flight.push(Sent { content, at: now, bytes, counted_bytes: bytes, rate, ack_told })
+    }
+
+    /// The same of a probe of the path MTU, whose loss is no sign of congestion and whose pace is nobody's.
+    pub fn on_probe_sent(&mut self, now: Time, bytes: u32, content: C) -> u64 {
+        self.last_sent = now;
+        self.flight.push(Sent { content, at: now, bytes, counted_bytes: 0, rate: None, ack_told: None })
     }
 
     /// A datagram that asks for no ack leaves: it only uses up a number.
@@ -222,7 +228,8 @@ impl<C> Recovery<C> {
     ) -> Result<AckSummary, BadAck> {
         let largest = block.largest(self.flight.next_number()).ok_or(BadAck)?;
         let mut summary = AckSummary::default();
-        let mut newest: Option<(u64, Newest)> = None;
+        let mut newest: Option<(u64, Time)> = None;
+        let mut newest_rated: Option<(u64, Newest)> = None;
         for range in block.ranges(largest) {
             let (low, high) = (*range.start(), *range.end());
             while self.flight.take_false_alarm(low, high).is_some() {
@@ -233,20 +240,27 @@ impl<C> Recovery<C> {
                 from = number + 1;
                 let Some(sent) = self.flight.remove(number) else { continue };
                 self.rate.on_delivered(now, u64::from(sent.bytes));
-                summary.acked_bytes += u64::from(sent.bytes);
+                summary.acked_bytes += u64::from(sent.counted_bytes);
                 summary.ack_told = summary.ack_told.max(sent.ack_told);
                 if newest.is_none_or(|(before, _)| before < number) {
-                    newest = Some((number, Newest { sent: sent.at, record: sent.rate }));
+                    newest = Some((number, sent.at));
+                }
+                if let Some(record) = sent.rate
+                    && newest_rated.is_none_or(|(before, _)| before < number)
+                {
+                    newest_rated = Some((number, Newest { sent: sent.at, record }));
                 }
                 outcome.acked.push(sent.content);
             }
         }
-        if let Some((number, newest)) = newest {
-            self.on_progress(now, number, newest.sent);
+        if let Some((number, sent)) = newest {
+            self.on_progress(now, number, sent);
             if number == largest {
-                summary.one_way_us = Some(block.received_at_us.wrapping_sub(wire_micros(newest.sent)));
-                summary.rtt = own_path.then(|| self.rtt_sample(now, newest.sent, block.delay));
+                summary.one_way_us = Some(block.received_at_us.wrapping_sub(wire_micros(sent)));
+                summary.rtt = own_path.then(|| self.rtt_sample(now, sent, block.delay));
             }
+        }
+        if let Some((_, newest)) = newest_rated {
             summary.rate = self.rate.sample(newest, self.rtt.min_rtt());
         }
         self.adapt(summary.false_alarms);
@@ -334,7 +348,7 @@ impl<C> Recovery<C> {
                 break;
             }
             if let Some(sent) = self.flight.remove_as_lost(number) {
-                lost_bytes += u64::from(sent.bytes);
+                lost_bytes += u64::from(sent.counted_bytes);
                 lost.push(sent.content);
             }
         }

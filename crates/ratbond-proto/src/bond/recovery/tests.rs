@@ -138,6 +138,28 @@ fn one_way_delay_is_told_modulo_the_clocks_wrap() {
 }
 
 #[test]
+fn a_probe_of_the_path_mtu_says_nothing_of_the_rate_and_its_loss_nothing_of_the_path() {
+    let mut recovery = Recovery::new(Time::ZERO);
+    for number in 0..3 {
+        recovery.on_sent(ms(number), 1_000, number, None);
+    }
+    for number in 3..5 {
+        recovery.on_probe_sent(ms(number), 1_400, number);
+    }
+    assert_eq!(recovery.in_flight_bytes(), 5_800);
+    let (summary, _) = ack(&mut recovery, ms(40), &[(4, 4)]);
+    assert_eq!((summary.acked_bytes, summary.rate, summary.rtt), (0, None, Some(ms(36) - ms(0))));
+    let (summary, outcome) = ack(&mut recovery, ms(41), &[(0, 2)]);
+    assert_eq!(summary.acked_bytes, 3_000);
+    let rate = summary.rate.unwrap();
+    assert!(!rate.app_limited && rate.newest_sent == ms(2), "{rate:?}");
+    assert_eq!(outcome.lost, []);
+    let mut lost = Vec::new();
+    assert_eq!(recovery.on_timeout(ms(100), &mut lost), Timeout::Nothing);
+    assert_eq!(lost, [3]);
+}
+
+#[test]
 fn a_dead_link_gives_everything_back_in_order() {
     let mut recovery = sent(600, 0);
     ack(&mut recovery, ms(20), &[(3, 500)]);

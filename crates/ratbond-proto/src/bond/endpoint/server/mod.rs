@@ -236,6 +236,18 @@ impl Endpoint for BondServer {
         }
     }
 
+    fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {
+        let refused: Vec<_> = self
+            .members
+            .iter_mut()
+            .filter_map(|(&number, member)| member.sealed.handle_too_big(now, route, len).then_some(number))
+            .collect();
+        for &number in &refused {
+            self.agenda.wake(number);
+        }
+        !refused.is_empty()
+    }
+
     fn handle_packet(&mut self, now: Time, session: SessionId, packet: &[u8]) {
         let Some(client) = self.roster.get_mut(session) else { return };
         let Some(number) = client.running else { return };
