@@ -106,6 +106,7 @@ class LinkSnapshot(TypedDict):
     duplicates: int  # segments that had come before
     loss: float  # retransmits / segments sent, over the last few seconds
     aqm_drops: int
+    aqm_marks: int  # of packets whose senders listen to ECN
     overflow_drops: int
     malformed: int  # datagrams or segments that were dropped as invalid
     link_mtu: int | None  # longest packet that one of its datagrams carries; None: any, in pieces
@@ -133,7 +134,8 @@ class SessionSnapshot(TypedDict):
     own_drops: (
         int  # packets from the tun that were addressed to the peer's own port: led back into the tunnel
     )
-    aqm_drops: int  # by the queues of all links, those that are gone included
+    aqm_drops: int  # by the queues of all links, those that are gone included; as are the next two
+    aqm_marks: int
     overflow_drops: int
     requeued_packets: int  # taken from a dead link and sent again over another
     doubled_packets: int  # of which a second copy went over another link

@@ -48,6 +48,20 @@ def test_six_downloads_use_both_links(bond: Bond, flags: tuple[str, ...]) -> Non
     assert min(carried) > sum(carried) / 10, carried
 
 
+def test_downloads_that_listen_to_ecn_are_marked_where_others_are_dropped(
+    bond: Bond, flags: tuple[str, ...]
+) -> None:
+    for host in (bond.lab.client, bond.lab.server):
+        host.run("sysctl", "-qw", "net.ipv4.tcp_ecn=1")
+    server, _ = bond.up(*flags)
+    finish(download(bond, seconds=4, flows=6))
+    session = server.status()["sessions"][0]
+    assert session["aqm_marks"] > 0
+    # What TCP sends again is not ECN-capable (RFC 3168, section 6.1.5).
+    assert session["aqm_drops"] <= session["aqm_marks"] / 4, session
+    assert session["overflow_drops"] == 0
+
+
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_download_survives_ten_silent_seconds_of_either_link(
     bond: Bond, flags: tuple[str, ...], silent: int

@@ -47,6 +47,7 @@ pub(crate) fn to_python<'py>(
         dict.set_item("not_ip_drops", report.stats.not_ip_drops)?;
         dict.set_item("own_drops", report.stats.own_drops)?;
         dict.set_item("aqm_drops", report.stats.queues.aqm_drops)?;
+        dict.set_item("aqm_marks", report.stats.queues.aqm_marks)?;
         dict.set_item("overflow_drops", report.stats.queues.overflow_drops)?;
         dict.set_item("requeued_packets", report.stats.requeued_packets)?;
         dict.set_item("doubled_packets", report.stats.doubled_packets + report.stats.copied_packets)?;
@@ -142,6 +143,7 @@ fn traffic(dict: &Bound<'_, PyDict>, link: &LinkReport) -> PyResult<()> {
     dict.set_item("queued_packets", link.queued.0)?;
     dict.set_item("queued_bytes", link.queued.1)?;
     dict.set_item("aqm_drops", link.queue.aqm_drops)?;
+    dict.set_item("aqm_marks", link.queue.aqm_marks)?;
     dict.set_item("overflow_drops", link.queue.overflow_drops)?;
     dict.set_item("tx_packets", link.traffic.tx_packets)?;
     dict.set_item("tx_bytes", link.traffic.tx_bytes)?;

@@ -35,6 +35,9 @@ SESSION_COUNTERS: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]],
     ("session_receive_packets", "IP packets from the peer to the tun.", lambda s: s.rx_packets),
     ("session_no_link_drops", "Packets that found no link.", lambda s: s.no_link_drops),
     ("session_too_big_packets", "Packets longer than any link carries.", lambda s: s.too_big_packets),
+    ("session_aqm_drops", "Packets dropped by queue management, whichever link.", lambda s: s.aqm_drops),
+    ("session_aqm_marks", "Packets marked by queue management (ECN) instead.", lambda s: s.aqm_marks),
+    ("session_overflow_drops", "Packets dropped because a queue was full.", lambda s: s.overflow_drops),
     ("session_requeued_packets", "Packets of a dead link sent again over another.", lambda s: s.requeued_packets),
 )  # fmt: skip
 LINK_GAUGES: Final[tuple[tuple[str, str, Callable[[LinkStatus], float]], ...]] = (
@@ -68,6 +71,7 @@ LINK_COUNTERS: Final[tuple[tuple[str, str, Callable[[LinkStatus], float]], ...]]
     ("link_duplicates", "Segments that had come before.", lambda k: k.duplicates),
     ("link_malformed", "Datagrams or segments dropped as invalid.", lambda k: k.malformed),
     ("link_aqm_drops", "Packets dropped by queue management.", lambda k: k.aqm_drops),
+    ("link_aqm_marks", "Packets marked by queue management (ECN) instead.", lambda k: k.aqm_marks),
     ("link_overflow_drops", "Packets dropped because the queue was full.", lambda k: k.overflow_drops),
 )
 

@@ -69,6 +69,7 @@ class LinkStatus:
     path_mtu: int | None = (
         None  # longest IP packet that its path carries, as far as is known; None: nobody looks
     )
+    aqm_marks: int = 0  # of packets whose senders listen to ECN
     path_mtu_state: str = ""  # base, searching, complete, error; "" where nobody looks
 
 
@@ -115,6 +116,9 @@ class SessionStatus:
     doubled_packets: int = 0  # of which a second copy went over another link
     doubled_bytes: int = 0  # what that cost
     client: str = ""  # its name, where clients have keys of their own
+    aqm_drops: int = 0  # by all its queues, links that are gone included; as are the next two
+    aqm_marks: int = 0
+    overflow_drops: int = 0
     inner_mtu: int = 0  # longest packet that every link carries, both ways
     too_big_packets: int = 0  # longer ones: cut in pieces where they allow it, else refused
     too_big_answers: int = 0  # refusals that were told to the sender

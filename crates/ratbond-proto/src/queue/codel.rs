@@ -1,4 +1,4 @@
-//! CoDel (RFC 8289): drop from the head, ever more often, while packets wait longer than a target.
+//! CoDel (RFC 8289): signal from the head, ever more often, while packets wait longer than a target.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ const MIN_BACKLOG_BYTES: usize = 1514;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Send,
-    Drop,
+    /// Tell its sender to slow down: by a drop, or by a mark where it listens to marks.
+    Signal,
 }
 
 /// The state of one queue.
@@ -42,7 +43,7 @@ impl CoDel {
             } else if now >= self.drop_next {
                 self.count = self.count.saturating_add(1);
                 self.drop_next += control_law(interval, self.count);
-                return Verdict::Drop;
+                return Verdict::Signal;
             }
             return Verdict::Send;
         }
@@ -56,7 +57,7 @@ impl CoDel {
         self.count = if recently && delta > 1 { delta } else { 1 };
         self.last_count = self.count;
         self.drop_next = now + control_law(interval, self.count);
-        Verdict::Drop
+        Verdict::Signal
     }
 
     fn is_late(

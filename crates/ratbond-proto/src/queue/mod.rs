@@ -2,7 +2,7 @@
 //!
 //! After FQ-CoDel (RFC 8290): flows hash into buckets, a bucket that just became busy is served once before those that
 //! stay busy (so sparse flows pass), busy ones share by deficit round robin in bytes, and CoDel (RFC 8289) drops from
-//! the head of a bucket whose packets wait too long. The whole queue is bounded in bytes; what overflows is dropped
+//! the head of a bucket whose packets wait too long, or marks what listens to marks (RFC 3168). The whole queue is bounded in bytes; what overflows is dropped
 //! from the head of the fattest bucket. A call that shared a bucket with a download would lose packets to the download's
 //! drops, so a busy flow has its bucket for itself ([`buckets`]).
 
@@ -15,12 +15,17 @@ use std::time::Duration;
 use self::buckets::{BucketId, Buckets, Turn};
 use self::codel::Verdict;
 use crate::flow::Flow;
+use crate::inner::ecn;
 use crate::packet::{Packet, PacketPool};
 use crate::time::Time;
 
 const QUANTUM_BYTES: i64 = 1514;
 /// What a flow that is marked for low delay may send in a row before it counts as busy.
 const MARKED_QUANTUM_BYTES: i64 = 8 * QUANTUM_BYTES;
+
+/// A flow whose packets wait for so many intervals beyond the target does not do what marks ask for: its packets are dropped (RFC
+/// 3168, section 7).
+const MARKED_INTERVALS: u32 = 4;
 
 /// Limits of a [`FairQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct Queued {
 pub struct QueueStats {
     /// Packets that CoDel dropped.
     pub aqm_drops: u64,
+    /// Packets that CoDel marked instead.
+    pub aqm_marks: u64,
     /// Packets dropped because the queue was full.
     pub overflow_drops: u64,
 }
@@ -62,6 +69,7 @@ pub struct QueueStats {
 impl std::ops::AddAssign for QueueStats {
     fn add_assign(&mut self, other: Self) {
         self.aqm_drops += other.aqm_drops;
+        self.aqm_marks += other.aqm_marks;
         self.overflow_drops += other.overflow_drops;
     }
 }
@@ -221,21 +229,22 @@ impl FairQueue {
         let (target, interval) = (self.config.target, self.config.interval);
         loop {
             let bucket = &mut self.buckets[index];
-            let item = bucket.packets.pop_front()?;
+            let mut item = bucket.packets.pop_front()?;
             bucket.bytes -= item.packet.len();
             self.bytes -= item.packet.len();
             self.packets -= 1;
             let sojourn = now.saturating_since(item.since);
-            match bucket.codel.judge(now, sojourn, bucket.bytes, target, interval) {
-                Verdict::Send => {
-                    bucket.deficit -= item.packet.len() as i64;
-                    return Some(item);
-                }
-                Verdict::Drop => {
+            if bucket.codel.judge(now, sojourn, bucket.bytes, target, interval) == Verdict::Signal {
+                let may_mark = sojourn < target + MARKED_INTERVALS * interval;
+                if !may_mark || !ecn::mark(item.packet.as_mut_slice()) {
                     self.stats.aqm_drops += 1;
                     pool.put(item.packet);
+                    continue;
                 }
+                self.stats.aqm_marks += 1;
             }
+            bucket.deficit -= item.packet.len() as i64;
+            return Some(item);
         }
     }
 

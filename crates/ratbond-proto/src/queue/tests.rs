@@ -71,31 +71,77 @@ fn overflow_drops_from_the_head_of_the_fattest_flow() {
     assert_eq!(rest.iter().map(|item| item.packet.len()).max(), Some(1199));
 }
 
-/// A flow that offers twice what the link takes, but slows down at drops as TCP does.
-#[test]
-fn a_standing_queue_is_brought_down_to_the_target() {
+/// A packet whose header is right, of a sender that listens to marks or does not.
+fn with_header(ect: u8, since: Time) -> Queued {
+    let mut packet = item(1, 1400, since);
+    packet.packet.as_mut_slice()[..2].copy_from_slice(&[0x45, ect]);
+    packet
+}
+
+fn is_marked(item: &Queued) -> bool {
+    item.packet.as_slice()[1] & 3 == 3
+}
+
+/// A flow that offers twice what the link takes, but slows down at drops or marks as TCP does; the queue, and how late its
+/// packets are in the end.
+fn slowed_down(ect: u8) -> (FairQueue, Duration) {
     let (mut queue, mut pool) = queue(16 << 20);
     let (mut window, mut in_queue) = (200usize, 0usize);
     let mut late = Duration::ZERO;
     for ms in 0..20_000u64 {
         let now = Time::from_millis(ms);
         while in_queue < window {
-            queue.push(item(1, 1400, now), &mut pool);
+            queue.push(with_header(ect, now), &mut pool);
             in_queue += 1;
         }
-        let drops = queue.stats().aqm_drops;
+        let signals = |queue: &FairQueue| queue.stats().aqm_drops + queue.stats().aqm_marks;
+        let before = signals(&queue);
         if let Some(item) = queue.pop(now, &mut pool) {
             in_queue = queue.len();
             late = now.saturating_since(item.since);
         }
-        if queue.stats().aqm_drops > drops {
+        if signals(&queue) > before {
             window = (window / 2).max(2);
         } else if ms % 100 == 0 {
             window += 1;
         }
     }
+    (queue, late)
+}
+
+#[test]
+fn a_standing_queue_is_brought_down_to_the_target() {
+    let (queue, late) = slowed_down(0);
     assert!(late < Duration::from_millis(60), "a packet still waits {late:?}");
     assert!(queue.stats().aqm_drops > 0);
+    assert_eq!(queue.stats().aqm_marks, 0);
+}
+
+#[test]
+fn a_flow_that_listens_to_marks_loses_nothing() {
+    let (queue, late) = slowed_down(2);
+    assert!(late < Duration::from_millis(60), "a packet still waits {late:?}");
+    assert!(queue.stats().aqm_marks > 0);
+    assert_eq!(queue.stats().aqm_drops, 0);
+}
+
+/// Twice what the link takes, and no mark makes it less.
+#[test]
+fn a_flow_that_does_not_do_what_marks_ask_for_is_dropped_in_the_end() {
+    let (mut queue, mut pool) = queue(16 << 20);
+    let mut marked = 0;
+    for ms in 0..5_000 {
+        let now = Time::from_millis(ms);
+        for _ in 0..2 {
+            queue.push(with_header(1, now), &mut pool);
+        }
+        marked += u64::from(queue.pop(now, &mut pool).is_some_and(|item| is_marked(&item)));
+        if queue.stats().aqm_drops == 0 {
+            assert!(ms < 1_500, "{:?}", queue.stats());
+        }
+    }
+    assert_eq!(queue.stats().aqm_marks, marked);
+    assert!(marked > 0 && queue.stats().aqm_drops > marked, "{:?}", queue.stats());
 }
 
 /// Loses nothing to the drops of those that share its link, wherever the hashes of their flows fall.

@@ -67,7 +67,10 @@ def _counters(link: Link, width: int) -> list[Text]:
         ("Sent again", f"{count['retransmits']} of {count['segments_sent']}, {count['timeouts']} by timeout"),
         ("Came twice", f"{count['duplicates']}, invalid {count['malformed']}"),
         ("In flight", f"{octets(count['in_flight_bytes'])}, {count['in_flight_segments']} segments"),
-        ("Dropped", f"{count['aqm_drops']} by queue management, {count['overflow_drops']} queue full"),
+        (
+            "Dropped",
+            f"{count['aqm_drops']} too late, {count['aqm_marks']} marked, {count['overflow_drops']} queue full",
+        ),
     )
     each = width // 2
     cells = [Text.assemble((f"{name:<12}", "dim"), str(value)) for name, value in pairs]
@@ -80,5 +83,5 @@ def _counters(link: Link, width: int) -> list[Text]:
 _SUMMED: Final = (
     "tx_bytes", "tx_packets", "rx_bytes", "rx_packets", "wire_tx_bytes", "wire_tx_datagrams", "wire_rx_bytes",
     "wire_rx_datagrams", "retransmits", "segments_sent", "timeouts", "duplicates", "malformed", "in_flight_bytes",
-    "in_flight_segments", "aqm_drops", "overflow_drops",
+    "in_flight_segments", "aqm_drops", "aqm_marks", "overflow_drops",
 )  # fmt: skip
