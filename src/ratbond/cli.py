@@ -26,6 +26,7 @@ _LAZY_COMMANDS: Final[Mapping[str, str]] = {
     "service": "ratbond.service_cli",
     "lab": "ratbond.lab.cli",
     "setup": "ratbond.setup_cli",
+    "speedtest": "ratbond.speedtest_cli",
     "simulate": "ratbond.sim.command",
     "top": "ratbond.status.top.command",
 }

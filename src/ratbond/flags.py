@@ -33,15 +33,20 @@ def command(model: type[TunnelConfig], run: Run, about: str) -> Callable[..., No
 
 def with_json(command: Callable[..., None]) -> Callable[..., None]:
     """The same command with ``--json``, which comes as ``as_json``."""
+    return with_more(command, as_json=(bool, False, typer.Option("--json", help="Print JSON.")))
+
+
+def with_more(command: Callable[..., None], **options: tuple[type, Any, Any]) -> Callable[..., None]:
+    """The same command with options of its own: the type of each, its default, and what typer is told of it."""
     signature = inspect.signature(command)
-    wanted = inspect.Parameter(
-        "as_json",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[bool, typer.Option("--json", help="Print JSON.")],
-    )
+    more = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+        )
+        for name, (kind, default, option) in options.items()
+    ]
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), wanted]
+        parameters=[*signature.parameters.values(), *more]
     )
     return command
 

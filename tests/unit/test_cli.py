@@ -93,7 +93,7 @@ ISSUE_FLAGS = {
     "client": [
         "--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--lan", "--join-file", "--policy",
     ],
-    "server": ["--listen-addr", "--clients-file", "--lan", "--forward"],
+    "server": ["--listen-addr", "--clients-file", "--lan", "--forward", "--speedtest"],
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",
@@ -125,6 +125,9 @@ def test_the_man_page_describes_every_flag() -> None:
         "--watch",
         "--server",
         "--server-addr",
+        "--seconds",
+        "--connections",
+        "--metered",
         "--up",
         "--down",
         "--client-to-client",

@@ -222,6 +222,12 @@ class ServerConfig(TunnelConfig):
         '"udp/5000-5010 -> [2001:db8::7]". Needs nft. May be given again.',
     )
 
+    speedtest: Annotated[Switch, Setting(default="on with sealed links")] = Field(
+        default=True,
+        description="Let the server's own clients measure their links (`ratbond speedtest`): TCP port 8093 inside their tunnels, "
+        "for seconds at a time. With plain links it is off.",
+    )
+
     @property
     def behind(self) -> tuple[IPNetwork, ...]:
         """What is routed to the client: its LAN, and the targets of forwards."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address, ip_interface
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ratbond.config import ClientConfig
 from ratbond.daemon.endpoint import Remote, ResolutionError, resolve
@@ -26,6 +26,7 @@ from ratbond.logs import get_logger
 from ratbond.models import Family, IPInterface
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.plan import Uplink
+from ratbond.speedtest.control import Control
 from ratbond.status.model import Status
 
 log = get_logger(__name__)
@@ -60,6 +61,7 @@ class Client(Generic[TunT]):
         self._uplinks.prefer(self._steering.preferences)
         self._reporter = Reporter(config, engine, usage=self._steering.usage)
         self._owner = owner or Process()
+        self._control = Control(config.end_name, self._state, self._uplinks.pin)
         self._changed = asyncio.Event()
         self._watcher = Watcher()
         self._snapshot: Snapshot | None = None
@@ -100,6 +102,7 @@ class Client(Generic[TunT]):
                 self._keep_converging,
                 self._steering.run,
                 self._reporter.run,
+                self._control.run,
                 told,
             )
 
@@ -108,6 +111,15 @@ class Client(Generic[TunT]):
     def status(self) -> Status:
         """The status at this moment."""
         return self._reporter.status()
+
+    def _state(self) -> dict[str, Any]:
+        """What a speedtest asks for."""
+        return {
+            "status": self.status().to_json(),
+            "sealed": self._config.sealed,
+            "tun": self._tunnel.device,
+            "server": [str(address) for address in self._tunnel.peers],
+        }
 
     def _reload(self) -> None:
         """What a changed configuration changes at once: links, routes, translation, how packets are spread, what is logged."""

@@ -22,6 +22,7 @@ from ratbond.links.watch import Watcher
 from ratbond.logs import get_logger
 from ratbond.models import IPNetwork
 from ratbond.netcfg.apply import Network
+from ratbond.speedtest.service import MeasuringService
 from ratbond.status.model import Status
 
 log = get_logger(__name__)
@@ -54,6 +55,7 @@ class Server(Generic[TunT]):
         self._tunnels: dict[int, Tunnel[TunT]] = {}
         self._reporter = Reporter(config, engine, roster)
         self._owner = owner or Process()
+        self._measuring = MeasuringService()
         self._changed = asyncio.Event()
         self._watcher = Watcher()
 
@@ -65,6 +67,7 @@ class Server(Generic[TunT]):
             self._owner.stopping()
             pump.close()
             self._watcher.close()
+            self._measuring.close_all()
             await self._network.undo()
             self._engine.close()
             for tunnel in self._tunnels.values():
@@ -133,6 +136,7 @@ class Server(Generic[TunT]):
             entry = now.get(session)
             if entry is None or entry.revoked or addresses_of(entry) != addresses_of(before[session]):
                 del self._tunnels[session]
+                self._measuring.close(tunnel.device)
                 tunnel.leave()
                 self._network.device_gone(tunnel.device)
             else:
@@ -158,7 +162,10 @@ class Server(Generic[TunT]):
         self._owner.on_event(event)
         if event.kind == "session_up":
             try:
-                self._tunnel_of(event.session).session_up(event.session, event.peer)
+                tunnel = self._tunnel_of(event.session)
+                tunnel.session_up(event.session, event.peer)
+                if self._config.speedtest and self._config.sealed:
+                    self._measuring.open(tunnel.device)
             except RatbondError as error:
                 log.error("a client connected, but there is no tun for it", why=str(error))
         elif event.kind == "session_down" and event.session in self._tunnels:

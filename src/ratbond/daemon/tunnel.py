@@ -12,7 +12,7 @@ from ratbond.errors import RatbondError
 from ratbond.forward import PortForward
 from ratbond.links.model import Snapshot
 from ratbond.logs import get_logger
-from ratbond.models import Family, IPInterface, IPNetwork
+from ratbond.models import Family, IPAddress, IPInterface, IPNetwork
 from ratbond.netcfg.apply import Network
 from ratbond.netcfg.kernel import ipv6_is_on
 from ratbond.netcfg.plan import (
@@ -93,6 +93,17 @@ class Tunnel(Generic[TunT]):
             return tuple(interface.network for interface in self._assigned)
         return (self._config.tunnel_ip, self._config.network6)
 
+    @property
+    def peers(self) -> tuple[IPAddress, ...]:
+        """The peer's addresses: the other host of each of the tunnel's networks. None before it has been met."""
+        own = self._own_addresses()
+        return tuple(next(host for host in (i.network[1], i.network[2]) if host != i.ip) for i in own)
+
+    def _own_addresses(self) -> tuple[IPInterface, ...]:
+        if self._session is None:
+            return ()
+        return self._assigned or configured_addresses(self._config, self._peer)
+
     def assign(self, addresses: tuple[IPInterface, ...]) -> None:
         """The server has said what this end is called; in place of what is configured."""
         self._assigned = addresses
@@ -139,13 +150,12 @@ class Tunnel(Generic[TunT]):
             self._tun = None
 
     def _wanted(self, uplinks: tuple[Uplink, ...]) -> Wanted:
-        met = self._session is not None
         return wanted(
             self._config,
             self.device,
             uplinks,
-            addresses=(self._assigned or configured_addresses(self._config, self._peer)) if met else (),
-            networks=self._networks if met else (),
+            addresses=self._own_addresses(),
+            networks=self._networks if self._session is not None else (),
             forwards=self._forwards,
             up=self._up,
         )

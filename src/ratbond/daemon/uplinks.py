@@ -9,7 +9,7 @@ from typing import Any, Final
 from ratbond.engine import EngineApi, EngineError, Event
 from ratbond.links.model import WanLink
 from ratbond.logs import get_logger
-from ratbond.models import Family, IPAddress, Preference
+from ratbond.models import Family, IPAddress, Preference, Tier
 
 log = get_logger(__name__)
 
@@ -53,12 +53,24 @@ class Uplinks:
         self._now = now
         self._uplinks: dict[int, _Uplink] = {}
         self._preferences: Mapping[str, Preference] = {}
+        self._pinned: str | None = None
 
     def prefer(self, preferences: Mapping[str, Preference]) -> None:
         """What is wanted of the links from now on, by the names of their devices; of the others nothing."""
         self._preferences = preferences
         for uplink in self._uplinks.values():
             self._apply_preference(uplink)
+
+    def pin(self, device: str | None) -> str:
+        """Has everything go over one link, whatever is wanted else but for caps; with None no more. Says why it cannot be."""
+        up = {
+            u.link.device for u in self._uplinks.values() if isinstance(u.state, Running) and u.state.joined
+        }
+        if device is not None and device not in up:
+            return f"there is no link {device} that is up"
+        self._pinned = device
+        self.prefer(self._preferences)
+        return ""
 
     def reconcile(
         self, wanted: Iterable[WanLink], remotes: Mapping[Family, Remote], why_gone: Callable[[int], str]
@@ -129,12 +141,18 @@ class Uplinks:
             self._apply_preference(uplink)
 
     def _apply_preference(self, uplink: _Uplink) -> None:
-        wanted = self._preferences.get(uplink.link.device, Preference())
+        wanted = self._wanted_of(uplink.link.device)
         if not isinstance(uplink.state, Running) or wanted == uplink.state.preference:
             return
         self._engine.prefer(uplink.state.number, wanted.for_engine())
         uplink.state = replace(uplink.state, preference=wanted)
         log.info("link preferred", link=uplink.link.device, preference=str(wanted) or "as any other")
+
+    def _wanted_of(self, device: str) -> Preference:
+        wanted = self._preferences.get(device, Preference())
+        if self._pinned is None:
+            return wanted
+        return replace(wanted, tier=Tier.PRIMARY if device == self._pinned else Tier.BACKUP)
 
     def _rename(self, uplink: _Uplink, name: str) -> None:
         """Tells the engine, the log and so the status that a link's interface is called otherwise now."""
