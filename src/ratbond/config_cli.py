@@ -111,13 +111,27 @@ def _wrong_with(path: Path, role: Role | None) -> Iterator[str]:
     model = MODELS[chosen]
     given, origins = lay_over(model, {}, {}, file)
     try:
-        model.model_validate(given)
+        config = model.model_validate(given)
+        if isinstance(config, ClientConfig) and config.policy:
+            _try_policy(config.policy, str(origins["policy"]))
     except ValidationError as error:
         yield from complaints(model, error, given, origins, file)
     except RatbondError as error:
         yield in_the_files_words(str(error), origins)
     else:
         typer.echo(f"{path}: good, for a {chosen.value}")
+
+
+def _try_policy(words: str, where: str) -> None:
+    """Makes the policy, as the client would: its own code may be anything. Raises UsageError with one line."""
+    from ratbond.policy import choose
+
+    try:
+        choose.make(words)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    except Exception as error:  # noqa: BLE001 (somebody else's code)
+        raise UsageError(f"{where}: policy {words!r}: {type(error).__name__}: {error}") from None
 
 
 def _role_of(file: ConfigFile) -> Role:

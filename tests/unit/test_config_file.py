@@ -253,3 +253,31 @@ def test_the_line_of_a_key_is_found_among_comments_and_empty_lines(keys: list[tu
         path = tuple(part.strip('"') for part in name.split("."))
         expected[path] = text.count("\n")
     assert dict(lines_of(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("costs", "policy 'costs': there are cost, latency-first, time-of-day, and module:Class"),
+        ("time-of-day", "policy 'time-of-day': "),
+        ("nowhere.to_be:Found", "policy 'nowhere.to_be:Found': No module named 'nowhere'"),
+        ("broken_policy:Mine", "policy 'broken_policy:Mine': ZeroDivisionError: division by zero"),
+    ],
+)
+def test_check_makes_the_policy_as_the_client_would(
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    policy: str,
+    said: str,
+) -> None:
+    (tmp_path / "broken_policy.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(file, f'{CONNECT}policy = "{policy}"\n')
+    code, out, err = run(monkeypatch, capsys, "config", "check", "--role=client", str(file))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"ratbond: error: {file}:2: {said}")
+    assert err.count("\n") == 1
+    write(file, f'{CONNECT}policy = "time-of-day 22:00-06:00"\n')
+    assert run(monkeypatch, capsys, "config", "check", "--role=client", str(file))[0] == 0
