@@ -134,6 +134,8 @@ class SessionSnapshot(TypedDict):
     own_drops: (
         int  # packets from the tun that were addressed to the peer's own port: led back into the tunnel
     )
+    queued_packets: int  # in the queue in front of all links, where the scheduler has one
+    queued_bytes: int
     aqm_drops: int  # by the queues of all links, those that are gone included; as are the next two
     aqm_marks: int
     overflow_drops: int

@@ -6,10 +6,11 @@ The module's scene is one bond; its tests are in the order of a day: idle, loade
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -24,12 +25,12 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 
 @contextmanager
-def download(scene: Scene) -> Iterator[None]:
-    """Six flows from server to client for as long as the context lasts."""
+def traffic(scene: Scene, *flags: str) -> Iterator[None]:
+    """Six flows from client to server for as long as the context lasts; with ``-R`` the other way."""
     server = scene.lab.server.popen("iperf3", "-s", "-B", "10.10.10.1", stdout=subprocess.DEVNULL)
     until(lambda: "5201" in scene.lab.server.run("ss", "-tln").stdout)
     client = scene.lab.client.popen(
-        "iperf3", "-c", "10.10.10.1", "-R", "-P", "6", "-t", "300", stdout=subprocess.DEVNULL
+        "iperf3", "-c", "10.10.10.1", *flags, "-P", "6", "-t", "300", stdout=subprocess.DEVNULL
     )
     try:
         yield
@@ -37,6 +38,10 @@ def download(scene: Scene) -> Iterator[None]:
         for process in (client, server):
             process.send_signal(signal.SIGTERM)
             process.wait()
+
+
+def download(scene: Scene) -> AbstractContextManager[None]:
+    return traffic(scene, "-R")
 
 
 def ink(page: Page, chart: str, link: int) -> int:
@@ -82,6 +87,17 @@ def test_the_charts_move_when_traffic_flows(page: Page, scene: Scene) -> None:
 def megabits(page: Page, tile: str) -> float:
     value, unit = page.locator(".tile", has_text=tile).locator(".big").inner_text().split()
     return float(value) if unit == "Mbit/s" else 0.0
+
+
+def test_the_queue_in_front_of_all_links_is_seen_while_it_stands(page: Page, scene: Scene) -> None:
+    """It is the sender's: that of the upload here."""
+    queue = page.locator("figure", has_text="Queue").locator("[role=img]")
+    expect(queue).to_have_attribute("aria-label", "Queue over time; now: all links 0 B")
+    with traffic(scene, "-C", "cubic"):
+        expect(queue).to_have_attribute(
+            "aria-label", re.compile(r"now: all links [1-9][0-9.]* [kM]B$"), timeout=20_000
+        )
+    expect(queue).to_have_attribute("aria-label", "Queue over time; now: all links 0 B", timeout=20_000)
 
 
 def test_a_chart_that_is_not_fed_does_not_move(page: Page) -> None:

@@ -42,6 +42,14 @@ def test_the_history_has_a_column_for_each_figure_of_each_link() -> None:
     assert second["rtt_ms"] == [None, None]  # none is known before the first answer
 
 
+def test_the_queue_in_front_of_all_links_is_the_sessions() -> None:
+    known = Feed()
+    known.add(status(LINK), 1.0)
+    known.add(replace(STATUS, sessions=(replace(SESSION, queued_bytes=7000),)), 2.0)
+    known.add(replace(STATUS, sessions=()), 3.0)
+    assert known.history()["sessions"] == [{"session": SESSION.id, "queued_bytes": [0, 7000, None]}]
+
+
 def test_the_conversations_of_a_link_are_added_up() -> None:
     known = Feed()
     known.add(status(LINK, replace(LINK, conv=661, loss=0.25)), 1.0)

@@ -46,6 +46,8 @@ pub(crate) fn to_python<'py>(
         dict.set_item("no_link_drops", report.stats.no_link_drops)?;
         dict.set_item("not_ip_drops", report.stats.not_ip_drops)?;
         dict.set_item("own_drops", report.stats.own_drops)?;
+        dict.set_item("queued_packets", report.stats.queued.0)?;
+        dict.set_item("queued_bytes", report.stats.queued.1)?;
         dict.set_item("aqm_drops", report.stats.queues.aqm_drops)?;
         dict.set_item("aqm_marks", report.stats.queues.aqm_marks)?;
         dict.set_item("overflow_drops", report.stats.queues.overflow_drops)?;

@@ -207,6 +207,8 @@ def session_status(
         inner_mtu=session["inner_mtu"],
         too_big_packets=session["too_big_packets"],
         too_big_answers=session["too_big_answers"],
+        queued_packets=session["queued_packets"],
+        queued_bytes=session["queued_bytes"],
         links=tuple(_link_status(session["id"], link, base, now, usage) for link in session["links"]),
     )
 

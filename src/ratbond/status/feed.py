@@ -41,12 +41,21 @@ class Happening:
     facts: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One moment: the figures of each link, and the bytes that wait in front of all links of each session."""
+
+    at_s: float
+    cells: dict[Key, array[float]]
+    queues: dict[int, int]
+
+
 class Feed:
     """Remembers, and wakes those who follow. Belongs to the event loop's thread but for :meth:`tell`."""
 
     def __init__(self, max_cells: int = MAX_CELLS) -> None:
         self._max_cells = max_cells
-        self._samples: deque[tuple[float, dict[Key, array[float]]]] = deque()
+        self._samples: deque[_Sample] = deque()
         self._cells = 0
         self._retransmits: dict[Key, int] = {}
         self._status: Status | None = None
@@ -58,7 +67,7 @@ class Feed:
 
     def add(self, status: Status, at_s: float) -> None:
         """Takes the next sample; ``at_s`` counts since 1970."""
-        elapsed_s = max(at_s - self._samples[-1][0], 0.1) if self._samples else 1.0
+        elapsed_s = max(at_s - self._samples[-1].at_s, 0.1) if self._samples else 1.0
         sample: dict[Key, array[float]] = {}
         before, self._retransmits = self._retransmits, {}
         for session in status.sessions:
@@ -67,10 +76,11 @@ class Feed:
                 self._retransmits[key] = count = sum(link.retransmits for link in convs)
                 fresh = max(count - before.get(key, count), 0)
                 sample[key] = _cell(convs, fresh / elapsed_s)
-        self._samples.append((at_s, sample))
+        queues = {session.id: session.queued_bytes for session in status.sessions}
+        self._samples.append(_Sample(at_s, sample, queues))
         self._cells += len(sample)
         while len(self._samples) > MAX_SAMPLES or (self._cells > self._max_cells and len(self._samples) > 1):
-            self._cells -= len(self._samples.popleft()[1])
+            self._cells -= len(self._samples.popleft().cells)
         self._count += 1
         self._status = status
         self._wake()
@@ -86,15 +96,20 @@ class Feed:
         return [h for h in self._happenings if h.id > after]
 
     def history(self, last: int = MAX_SAMPLES) -> dict[str, Any]:
-        """The last samples, a column a figure: ``{"at_s": [..], "links": [{"session", "name", "tx_bps": [..], ..}]}``."""
+        """The last samples, a column a figure: ``{"at_s": [..], "links": [{"session", "name", "tx_bps": [..], ..}], "sessions": ..}``."""
         samples = list(self._samples)[-last:]
-        keys = dict.fromkeys(key for _, sample in samples for key in sample)
+        keys = dict.fromkeys(key for sample in samples for key in sample.cells)
+        sessions = dict.fromkeys(session for sample in samples for session in sample.queues)
         return {
-            "at_s": [round(at_s, 2) for at_s, _ in samples],
+            "at_s": [round(sample.at_s, 2) for sample in samples],
+            "sessions": [
+                {"session": session, "queued_bytes": [sample.queues.get(session) for sample in samples]}
+                for session in sessions
+            ],
             "links": [
                 {"session": session, "name": name}
                 | {
-                    column: [_figure(sample.get((session, name)), i) for _, sample in samples]
+                    column: [_figure(sample.cells.get((session, name)), i) for sample in samples]
                     for i, column in enumerate(COLUMNS)
                 }
                 for session, name in keys

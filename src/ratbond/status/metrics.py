@@ -27,6 +27,7 @@ SESSION_GAUGES: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]], .
     ("session_links", "Links there are.", lambda s: len(s.links)),
     ("session_links_up", "Links that are up.", lambda s: sum(link.state == "up" for link in s.links)),
     ("session_mtu_bytes", "Longest packet that every link carries, both ways.", lambda s: s.inner_mtu),
+    ("session_queued_bytes", "Waiting in front of all links.", lambda s: s.queued_bytes),
 )
 SESSION_COUNTERS: Final[tuple[tuple[str, str, Callable[[SessionStatus], float]], ...]] = (
     ("session_transmit_bytes", "IP bytes from the tun to the peer.", lambda s: s.tx_bytes),

@@ -122,6 +122,8 @@ class SessionStatus:
     inner_mtu: int = 0  # longest packet that every link carries, both ways
     too_big_packets: int = 0  # longer ones: cut in pieces where they allow it, else refused
     too_big_answers: int = 0  # refusals that were told to the sender
+    queued_packets: int = 0  # in the queue in front of all links, where the scheduler has one
+    queued_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ pub struct SessionStats {
     pub doubled_bytes: u64,
     /// What came over such links and how it was put in order.
     pub resequencer: ResequencerStats,
+    /// Packets and bytes that wait in the queue in front of all links, where there is one.
+    pub queued: (usize, usize),
     /// What the queues of all links dropped, of those that are gone as well.
     pub queues: QueueStats,
 }
@@ -81,6 +83,7 @@ impl<L: Link> Session<L> {
             stats.queues += slot.queue.stats();
         }
         if let Some(shared) = self.spread.shared() {
+            stats.queued = (shared.queue.len(), shared.queue.bytes());
             stats.queues += shared.queue.stats();
             stats.doubled_packets += shared.copies.packets;
             stats.doubled_bytes += shared.copies.bytes;

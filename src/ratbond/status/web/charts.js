@@ -6,10 +6,12 @@ import { bits, milliseconds, octets, percent } from "./format.js";
 import { stacked } from "./series.js";
 
 const HEIGHT_PX = 190;
+const QUEUE = { figure: "queued_bytes", name: "Queue", format: octets, least: 10_000 };
+const SHARED = "all links"; // the name of the queue in front of them
 const LINES = [
   { figure: "rtt_ms", name: "Round trip", format: milliseconds, least: 10 },
   { figure: "loss", name: "Loss", format: percent, least: 0.01 },
-  { figure: "queued_bytes", name: "Queue", format: octets, least: 10_000 },
+  QUEUE,
   { figure: "retransmits_per_s", name: "Sent again, each second", format: (value) => value.toFixed(0), least: 10 },
 ];
 
@@ -47,10 +49,11 @@ export class Charts {
     if (this.#last) this.show(...this.#last);
   }
 
-  show(session, names, ways) {
+  /** `shared`: whether all links take from one queue. */
+  show(session, names, ways, shared) {
     if (!this.Plot) return;
-    this.#last = [session, names, ways];
-    const shape = JSON.stringify([session, names]);
+    this.#last = [session, names, ways, shared];
+    const shape = JSON.stringify([session, names, shared]);
     if (shape !== this.#shape) {
       this.#shape = shape;
       for (const { plot } of this.#plots) plot.destroy();
@@ -60,7 +63,7 @@ export class Charts {
       this.root.replaceChildren(
         ...kinds.map((kind, i) => el("figure", kind.stack ? { class: "stack" } : {}, el("figcaption", { text: kind.name }), frames[i])),
       );
-      this.#plots = kinds.map((kind, i) => this.#make(kind, session, names, frames[i]));
+      this.#plots = kinds.map((kind, i) => this.#make(kind, session, shared && kind === QUEUE ? [SHARED] : names, frames[i]));
     }
     this.#draw();
   }
@@ -93,8 +96,8 @@ export class Charts {
   }
 
   #line(made, name, session) {
-    const colour = themed(`link-${colourOf(session, name)}`);
     const { kind } = made;
+    const colour = themed(isShared(kind, name) ? "quiet" : `link-${colourOf(session, name)}`);
     return {
       label: name,
       stroke: colour,
@@ -117,12 +120,16 @@ export class Charts {
     return [now - this.#reach_s, now];
   }
 
+  #column(session, name, kind) {
+    return isShared(kind, name) ? this.series.queue(session) : this.series.column(session, name, kind.figure);
+  }
+
   #draw() {
     const times = this.series.times;
     const from = times.findIndex((at) => at >= (times.at(-1) ?? 0) - this.#reach_s - 2);
     for (const made of this.#plots) {
       const { kind, session, names, plot, frame } = made;
-      made.columns = names.map((name) => this.series.column(session, name, kind.figure).slice(from));
+      made.columns = names.map((name) => this.#column(session, name, kind).slice(from));
       const drawn = kind.stack ? stacked(made.columns).reverse() : made.columns;
       plot.setData([times.slice(from), ...drawn]);
       if (plot.cursor.idx === null || plot.cursor.left < 0) plot.setLegend({ idx: drawn[0]?.length ? drawn[0].length - 1 : null }, false);
@@ -131,5 +138,7 @@ export class Charts {
     }
   }
 }
+
+const isShared = (kind, name) => kind === QUEUE && name === SHARED;
 
 const shown = (kind, value) => (value === null || value === undefined ? "nothing" : kind.format(value));

@@ -67,7 +67,7 @@ function show() {
   showVerdict(verdict(session, links, waitingFor()));
   showTotals(session.id, links, ways);
   showLinks(links, { totals, scheduler, role, ways, session: session.id });
-  charts.show(session.id, links.map((link) => link.name), ways);
+  charts.show(session.id, links.map((link) => link.name), ways, scheduler === "adaptive" || scheduler === "redundant");
 }
 
 function showEnd() {

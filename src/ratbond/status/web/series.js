@@ -1,5 +1,5 @@
 // The samples of the last ten minutes, as columns: what the charts draw. Its shape is that of the stream's
-// `history` and `sample` messages: {at_s: [..], links: [{session, name, tx_bps: [..], ..}]}.
+// `history` and `sample` messages: {at_s: [..], links: [{session, name, tx_bps: [..], ..}], sessions: [..]}.
 
 export const FIGURES = ["tx_bps", "rx_bps", "rtt_ms", "loss", "queued_bytes", "retransmits_per_s"];
 const LIMIT = 600;
@@ -7,16 +7,18 @@ const LIMIT = 600;
 export class Series {
   #at = [];
   #links = new Map();
+  #queues = new Map(); // in front of all links of a session
 
   /** Forgets all, and takes a whole history. */
   reset(columns) {
     this.#at = [];
     this.#links.clear();
+    this.#queues.clear();
     this.append(columns);
   }
 
   /** Adds what is newer than all there is. */
-  append({ at_s: times, links }) {
+  append({ at_s: times, links, sessions }) {
     const before = this.#at.length;
     this.#at.push(...times);
     for (const link of links) {
@@ -25,6 +27,11 @@ export class Series {
       const known = this.#links.get(key);
       for (const figure of FIGURES) known[figure].push(...link[figure]);
     }
+    for (const { session, queued_bytes: queued } of sessions) {
+      if (!this.#queues.has(session)) this.#queues.set(session, Array(before).fill(null));
+      this.#queues.get(session).push(...queued);
+    }
+    for (const queue of this.#queues.values()) while (queue.length < this.#at.length) queue.push(null);
     for (const known of this.#links.values()) {
       for (const figure of FIGURES) while (known[figure].length < this.#at.length) known[figure].push(null);
     }
@@ -44,10 +51,16 @@ export class Series {
     return this.#links.get(keyOf(session, name))?.[figure] ?? Array(this.#at.length).fill(null);
   }
 
+  /** What waits in front of all links of a session. */
+  queue(session) {
+    return this.#queues.get(session) ?? Array(this.#at.length).fill(null);
+  }
+
   #trim() {
     const excess = this.#at.length - LIMIT;
     if (excess <= 0) return;
     this.#at.splice(0, excess);
+    for (const queue of this.#queues.values()) queue.splice(0, excess);
     for (const [key, link] of this.#links) {
       for (const figure of FIGURES) link[figure].splice(0, excess);
       if (link.tx_bps.every((value) => value === null)) this.#links.delete(key);
