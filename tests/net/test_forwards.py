@@ -134,6 +134,34 @@ def test_visitors_of_both_families_come_through_firewalls_and_are_seen_as_who_th
     assert (state(lab.client), state(lab.server)) == before
 
 
+def test_a_routed_lan_keeps_its_addresses_and_others_are_translated(around: Neighbours) -> None:
+    lab = around.bond.lab
+    lab.client.run("sh", "-ec", FIREWALL)
+    lab.server.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    around.web.run("ip", "route", "add", "192.168.99.0/24", "via", "198.51.100.1")
+    around.web.run("ip", "route", "add", "10.10.10.0/30", "via", "198.51.100.1")
+    around.pc.run("ip", "address", "add", "192.168.99.3/24", "dev", "eth0")
+    server, _ = both_ends(around, ["--lan=192.168.99.2"], ["--nat", "--lan=192.168.99.2"])
+
+    def seen_as(source: str) -> str:
+        with (
+            around.web.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener,
+            around.pc.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller,
+        ):
+            listener.bind(("198.51.100.2", 7000))
+            listener.settimeout(0.5)
+            caller.bind((source, 0))
+            caller.sendto(b"hello", ("198.51.100.2", 7000))
+            address: str = listener.recvfrom(100)[1][0]
+            return address
+
+    until(lambda: seen_as("192.168.99.2") == "192.168.99.2", server)
+    until(lambda: seen_as("192.168.99.3") == "10.10.10.2", server)
+    ping = ("ping", "-c", "1", "-W", "1")
+    assert around.web.run(*ping, "192.168.99.2", check=False).returncode == 0
+    assert around.web.run(*ping, "192.168.99.3", check=False).returncode != 0
+
+
 def test_a_masqueraded_visitor_is_answered_whatever_routes_the_host_and_the_client_have(
     around: Neighbours,
 ) -> None:
