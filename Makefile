@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: build demo need-root soak test test-rust test-python lint fmt bench bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench
+.PHONY: build demo need-root soak test test-rust test-python lint fmt bench bench-throughput bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench bootstrap-throughput
 
 build: $(VIRTUAL_ENV)/.built $(charts) ## make .venv with the command .venv/bin/ratbond and the release engine
 
@@ -61,6 +61,10 @@ fmt: | bootstrap-dev ## format Rust and Python
 bench: build | bootstrap-bench ## ours against others on emulated links, into docs/benchmarks.md; BENCH_FLAGS="--quick" (root)
 	PYTHONPATH=bench $(bin)/python -m scenarios $(BENCH_FLAGS)
 
+bench-throughput: build | bootstrap-throughput ## full speed: ours, wireguard-go, OpenVPN, the offload limit; into docs/performance.md; BENCH_FLAGS="--quick" (root)
+	cargo build --release --locked --quiet -p ratbond-io --example plain_tunnel
+	PYTHONPATH=bench $(bin)/python -m throughput $(BENCH_FLAGS)
+
 bench-engine: | bootstrap-run ## run the engine's own benchmarks
 	cargo bench --workspace --locked --features ratbond-proto/bench-null-cipher
 
@@ -76,7 +80,7 @@ fuzz: | bootstrap-run ## run every fuzz entry point under libFuzzer, 30 s each (
 lock: | bootstrap-dev ## pin the dependencies anew (LOCK_FLAGS=--upgrade for the newest)
 	scripts/lock $(LOCK_FLAGS)
 
-bootstrap-run bootstrap-dev bootstrap-bench: bootstrap-%:
+bootstrap-run bootstrap-dev bootstrap-bench bootstrap-throughput: bootstrap-%:
 	@scripts/bootstrap $*
 
 clean: ## remove what was built, and .venv

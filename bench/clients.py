@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import netns
@@ -121,13 +122,16 @@ class Bench:
         """Those of these clients that get no echo from the server through their tunnels."""
 
         def is_lost(number: int) -> bool:
-            first = 0x0A42_0000 + 4 * (number - 1) + 1
-            address = ".".join(str(byte) for byte in first.to_bytes(4, "big"))
-            ping = ("ping", "-c", "1", "-W", "1", "-I", f"tun{1000 + number}", address)
+            ping = ("ping", "-c", "1", "-W", "1", "-I", f"tun{1000 + number}", server_inner_ipv4(number))
             return self.clients[number - 1].run(*ping, check=False).returncode != 0
 
         with ThreadPoolExecutor(8) as pool:
             return [number for number, lost in zip(numbers, pool.map(is_lost, numbers), strict=True) if lost]
+
+
+def server_inner_ipv4(number: int) -> str:
+    """The server's address in the tunnel of client `number`."""
+    return str(IPv4Address("10.66.0.1") + 4 * (number - 1))
 
 
 @contextmanager
