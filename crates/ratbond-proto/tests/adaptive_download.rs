@@ -56,6 +56,13 @@ fn one_download_keeps_lossy_links_busy_while_it_waits_for_repairs() {
     assert_used(&dsl_lte(), 1, (24, 12), 0.97, 25);
 }
 
+/// The far link is found to be fast though a probe of it takes a round trip to tell, and is not taken for a lossy one when its
+/// queue ran over meanwhile.
+#[test]
+fn six_downloads_fill_a_near_link_and_one_by_satellite() {
+    assert_used(&satellite(), 6, (34, 22), 0.93, 40);
+}
+
 #[test]
 fn a_download_over_clean_links_is_hardly_sent_twice() {
     let mut pair = connected(SchedulerKind::Adaptive, &equal(), 3);

@@ -18,6 +18,9 @@ const EVER_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 const KNOWN_BYTES: f64 = 256.0 * 1024.0;
 const HARDLY_ANY: f64 = 0.003;
 
+/// A loss is known so many round trips after what left with it is acknowledged: RFC 8985's reordering window and some more.
+const KNOWN_AFTER_RTTS: f64 = 0.3;
+
 /// Fraction of the bytes lost while the round trip was near its minimum, smoothed.
 #[derive(Debug, Default)]
 pub(super) struct LossMeter {
@@ -26,7 +29,8 @@ pub(super) struct LossMeter {
     /// The same, that no idle time fades.
     ever_acked: f64,
     ever_lost: f64,
-    queue_shows: bool,
+    /// When a round trip was last too long for a short queue.
+    queue_shown: Option<Time>,
     last: Time,
 }
 
@@ -37,10 +41,11 @@ impl LossMeter {
         self.last = now;
         self.acked *= kept;
         self.lost *= kept;
-        if let Some(rtt) = sample.rtt {
-            self.queue_shows = rtt > queued_rtt(usual_rtt);
+        if sample.rtt.is_some_and(|rtt| rtt > queued_rtt(usual_rtt)) {
+            self.queue_shown = Some(now);
         }
-        if !self.queue_shows {
+        let known_within = usual_rtt.mul_f64(KNOWN_AFTER_RTTS);
+        if self.queue_shown.is_none_or(|at| now.saturating_since(at) > known_within) {
             self.acked += sample.acked_bytes as f64;
             self.lost += sample.lost_bytes as f64;
             let kept = EVER_BYTES / (self.ever_acked + self.ever_lost).max(EVER_BYTES);
@@ -91,6 +96,20 @@ mod tests {
             meter.add(Time::ZERO, &sample(8_000, 8_000, 90), Duration::from_millis(20));
         }
         assert!(meter.fraction() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_full_queue_dropped_is_known_when_the_queue_is_gone() {
+        let (mut meter, usual) = (LossMeter::default(), Duration::from_millis(600));
+        let at = Time::from_millis;
+        for _ in 0..100 {
+            meter.add(at(1_000), &sample(8_000, 0, 601), usual);
+        }
+        meter.add(at(2_000), &sample(8_000, 0, 700), usual);
+        meter.add(at(2_150), &sample(8_000, 400_000, 601), usual);
+        assert!(meter.fraction() < 1e-9);
+        meter.add(at(2_190), &sample(8_000, 400_000, 601), usual);
+        assert!(meter.fraction() > 0.3);
     }
 
     #[test]

@@ -232,8 +232,12 @@ impl PathModel {
         (self.rate.get() as f64 * self.min_rtt.get().unwrap_or_default().as_secs_f64()) as u64
     }
 
+    fn gains(&self) -> phase::Gains {
+        self.phase.gains(self.min_rtt.get().unwrap_or_default())
+    }
+
     fn apply(&mut self, sample: &AckSample) {
-        let gains = self.phase.gains();
+        let gains = self.gains();
         let rate = self.rate.get();
         let clump = (rate as f64 * (ACK_CLUMP + self.jitter.spread()).as_secs_f64()) as u64;
         let window = (self.bdp_bytes() as f64 * gains.window) as u64 + clump;
@@ -248,7 +252,7 @@ impl PathModel {
     }
 
     fn set_pace(&mut self) {
-        let pace = (self.uncapped() as f64 * self.phase.gains().pace) as u64;
+        let pace = (self.uncapped() as f64 * self.gains().pace) as u64;
         self.pacer.set_rate(match self.cap {
             // Without a rate of its own nothing is paced.
             Some(cap) if pace == 0 => cap,

@@ -18,6 +18,11 @@ const GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
 const HOLD_ROUNDS: u32 = 6;
 const MAX_PROBE: f64 = 2.0;
+/// What lies in a queue of this time is more than the path holds, however long the path is.
+const QUEUE: Duration = Duration::from_millis(40);
+/// On paths longer than this a probe, which lasts a round trip, sends less more: it fills a queue of 60 ms at first, not a quarter
+/// of the path.
+const SHORT_PATH: Duration = Duration::from_millis(240);
 /// A probe found more if the rate rose by at least this.
 const FOUND_MORE: f64 = 1.08;
 
@@ -65,7 +70,9 @@ impl Facts {
     }
 
     fn is_overfull(&self, in_flight_bytes: u64) -> bool {
-        in_flight_bytes > INITIAL_WINDOW_BYTES && in_flight_bytes > self.bdp_bytes + self.bdp_bytes / 4
+        let in_queue = (self.rate as f64 * QUEUE.as_secs_f64()) as u64;
+        in_flight_bytes > INITIAL_WINDOW_BYTES
+            && in_flight_bytes > self.bdp_bytes + (self.bdp_bytes / 4).min(in_queue)
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
@@ -76,12 +83,14 @@ impl Facts {
 impl Phase {
     pub const START: Self = Self::Startup { best_rate: 0, rounds_without_growth: 0 };
 
-    pub fn gains(self) -> Gains {
+    /// `min_rtt` is the path's.
+    pub fn gains(self, min_rtt: Duration) -> Gains {
         let (pace, window) = match self {
             Self::Startup { .. } => (2.77, 2.0),
             Self::Drain { .. } => (0.4, 1.0),
             Self::Probe { streak, .. } => {
-                let pace = (1.25 + 0.25 * f64::from(streak)).min(MAX_PROBE);
+                let more = (0.25 + 0.25 * f64::from(streak)).min(MAX_PROBE - 1.0);
+                let pace = 1.0 + more * (SHORT_PATH.as_secs_f64() / min_rtt.as_secs_f64()).min(1.0);
                 (pace, pace + 0.35)
             }
             Self::Yield { .. } => (0.75, 1.2),

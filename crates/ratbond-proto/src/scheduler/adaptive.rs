@@ -16,8 +16,8 @@ use crate::preference::Tier;
 /// Another link takes over the sparse flows when it delivers earlier by this.
 const CLEARLY_BETTER_US: i64 = 4_000;
 
-/// A link that is not the first takes nothing more while so much waits on it, or a quarter of a round trip: it is busy, and
-/// a longer queue would not make it faster. Less would keep it from showing that it is.
+/// A link that is not the first takes nothing more while so much waits on it, or half a round trip: it is busy, and a
+/// longer queue would not make it faster. Less would keep it from showing that it is.
 const MAX_SPILL_WAIT_US: u32 = 15_000;
 /// A full window opens with the next acknowledgements, which come about this often; seldom later than twice that.
 const WINDOW_OPENS_WITHIN_US: i64 = 10_000;
@@ -75,7 +75,7 @@ impl Adaptive {
         if !link.usable {
             return false;
         }
-        if self.arrivals_us[position] > 0 && link.wait_us > MAX_SPILL_WAIT_US.max(link.min_rtt_us / 4) {
+        if self.arrivals_us[position] > 0 && link.wait_us > MAX_SPILL_WAIT_US.max(link.min_rtt_us / 2) {
             return false;
         }
         let here = self.in_order_us(position);
