@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; what goes wrong is one line."""
     options = parser().parse_args(arguments)
+    # So that its namespaces go however it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench-throughput: told to end"))
     folder = _QUICK if options.quick else _ROOT / "docs"
     path = folder / "performance.json"
     try:
