@@ -75,8 +75,4 @@ def bond(tmp_path: Path) -> Iterator[Bond]:
     with Lab.up(["50mbit,20ms", "50mbit,20ms"], name=f"bond{os.getpid()}") as lab:
         made = Bond(lab, tmp_path)
         yield made
-        for end in made.ends:
-            if end.process.poll() is None:
-                end.stop()
-            assert "Traceback" not in end.log
-            assert " error: " not in end.log
+        made.close()

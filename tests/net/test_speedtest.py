@@ -40,11 +40,7 @@ def bond(tmp_path: Path) -> Iterator[Bond]:
         secret.touch(mode=0o600)
         secret.write_text("5a" * 32)
         yield made
-        for end in made.ends:
-            if end.process.poll() is None:
-                end.stop()
-            assert "Traceback" not in end.log
-            assert " error: " not in end.log
+        made.close()
 
 
 def sealed(bond: Bond) -> str:
