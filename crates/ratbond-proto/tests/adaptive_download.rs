@@ -39,14 +39,16 @@ fn six_downloads_fill_two_equal_links() {
 /// Repairs alone would make HyStart leave its slow start in the first second, at 6 to 12 Mbit/s, and a ping wait for them.
 #[test]
 fn one_download_grows_fast_on_lossy_links_and_a_ping_beside_it_meets_no_repair() {
-    let outcomes: Vec<_> = (1..=10).map(|seed| downloads(&lossy_both(), 1, 3, seed)).collect();
-    // Where HyStart leaves is chance: at 12 Mbit/s, or at twice that again and again, so that one run says little.
-    let used = outcomes.iter().map(|outcome| outcome.share_from(1, bound(&lossy_both()))).sum::<f64>() / 10.0;
-    assert!(used >= 0.33, "{used:.3} of the bound");
-    let mut pings: Vec<_> = outcomes.iter().map(|outcome| outcome.ping_p99_from(1.0)).collect();
-    pings.sort();
-    let extra = pings[5].saturating_sub(idle_rtt(&lossy_both()));
-    assert!(extra <= Duration::from_millis(25), "a ping takes {extra:?} longer beside it");
+    // Where HyStart leaves is chance, at 12 Mbit/s or at twice that again and again, so that one run says little.
+    let outcomes: Vec<_> = (1..=11).map(|seed| downloads(&lossy_both(), 1, 6, seed)).collect();
+    let mut used: Vec<_> =
+        outcomes.iter().map(|outcome| outcome.share_from(1, bound(&lossy_both()))).collect();
+    used.sort_by(f64::total_cmp);
+    assert!(used[5] >= 0.40, "shares of the bound: {used:.3?}");
+    for outcome in &outcomes {
+        let extra = outcome.ping_p99_from(1.0).saturating_sub(idle_rtt(&lossy_both()));
+        assert!(extra <= Duration::from_millis(25), "a ping takes {extra:?} longer beside it");
+    }
 }
 
 /// While a repair is under way nothing is delivered or acknowledged: what stands in the queue has to last for as long.
