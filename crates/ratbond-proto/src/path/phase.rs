@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | start-up | x 2.77 | x 2 | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
 //! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
-//! | probe | x 1.25, more each time it found more | x 1.6 or more | after a round trip |
+//! | probe | x 1.25, more each time it found more, less on a long path | pace + 0.35 | after a round trip |
 //! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
 //! | hold | x 1 | x 1.4 | after 6 round trips |
 //! | look | x 0.8 | x 0.5 | two round trips; entered when the minimum round trip is 10 s old |

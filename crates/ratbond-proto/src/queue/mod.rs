@@ -2,9 +2,9 @@
 //!
 //! After FQ-CoDel (RFC 8290): flows hash into buckets, a bucket that just became busy is served once before those that
 //! stay busy (so sparse flows pass), busy ones share by deficit round robin in bytes, and CoDel (RFC 8289) drops from
-//! the head of a bucket whose packets wait too long, or marks what listens to marks (RFC 3168). The whole queue is bounded in bytes; what overflows is dropped
-//! from the head of the fattest bucket. A call that shared a bucket with a download would lose packets to the download's
-//! drops, so a busy flow has its bucket for itself ([`buckets`]).
+//! the head of a bucket whose packets wait too long, or marks what listens to marks (RFC 3168). The whole queue is bounded
+//! in bytes; what overflows is dropped from the head of the fattest bucket. A call that shared a bucket with a download
+//! would lose packets to the download's drops, so a busy flow has its bucket for itself ([`buckets`]).
 
 mod buckets;
 mod codel;
