@@ -99,7 +99,7 @@ def test_a_test_that_is_killed_leaves_the_links_as_they_were(bond: Bond) -> None
 def test_a_link_that_costs_is_left_out_unless_asked_for(bond: Bond) -> None:
     """And nobody else's user steers the links."""
     up(bond, "--wan=wan2,tier=backup")
-    found = speedtest(bond)
+    found = speedtest(bond, "--seconds=3")
     first, second = found["links"]
     assert (second["alone"], second["why_not"]) == (None, "it is a backup; --metered measures it")
     assert second["used_bytes"] < 100_000
@@ -114,7 +114,9 @@ def test_it_connects_by_itself_where_no_client_runs(bond: Bond) -> None:
     server = bond.server(sealed(bond))
     until(lambda: "listening" in server.log, server)
     before = bond.lab.client.run("sh", "-c", "ip rule; ip route show table all; ip -br link").stdout
-    found = speedtest(bond, sealed(bond), f"--connect-addr={bond.lab.server_ipv4}:{PORT}", "--no-wan=wan2")
+    found = speedtest(
+        bond, "--seconds=3", sealed(bond), f"--connect-addr={bond.lab.server_ipv4}:{PORT}", "--no-wan=wan2"
+    )
     (link,) = found["links"]
     assert holds(link["alone"]["down_bps"], 40e6)
     assert found["verdict"] == [
