@@ -30,7 +30,7 @@ $(charts): package.json package-lock.json scripts/web
 	@scripts/web
 
 demo: | need-root build ## bond two emulated WANs on this machine and watch it (root)
-	@$(bin)/python -m ratbond.lab.demo
+	@$(bin)/python -m ratbond.lab.demo $(DEMO_FLAGS)
 
 need-root:
 	@[ "$$(id -u)" = 0 ] || { echo "demo: network namespaces need root; run 'make build', then: sudo $(bin)/python -m ratbond.lab.demo" >&2; exit 1; }

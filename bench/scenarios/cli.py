@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pages
 
 from ratbond.lab import LabError
 
@@ -66,6 +69,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; what goes wrong is one line."""
     options = parser().parse_args(arguments)
+    # So that its namespaces go however it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end; what was measured so far is kept"))
     try:
         if options.list:
             _list()
@@ -140,7 +145,12 @@ def _write(measured: Results, folder: Path) -> None:
 
     pictures = plots.draw(measured, folder / "benchmarks")
     page = folder / "benchmarks.md"
-    page.write_text(report.markdown(measured, [str(file.relative_to(folder)) for file in pictures]))
+    before = page.read_text() if page.exists() else ""
+    figures = report.markdown(measured, [str(file.relative_to(folder)) for file in pictures])
+    try:
+        page.write_text(pages.insert(before, figures, "make bench"))
+    except ValueError as error:
+        raise BenchError(f"{page}: {error}") from None
     print(f"wrote {os.path.relpath(page)} and {len(pictures)} plots")
 
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: the figures as tables. Pure."""
+"""The figures of docs/benchmarks.md as tables. Pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,15 @@ from .results import Results
 _OURS_FIRST = list(CONTENDERS)
 _NOTHING = "-"
 
-_HEAD = """# Benchmarks
-
-Written by `make bench`; change `bench/scenarios/` instead. Every contender gets the same emulated links (docs/lab.md) with
-a tail-drop queue of 100 ms unless said, one after the other on one machine. Figures are medians over the seeds.
-
-TCP goodput is iperf3's at the receiver, in Mbit/s, without the first seconds. The ping runs 20 times a second while six
-flows download; the ramp is when one download first reaches 90 % of its steady rate for half a second. The call is 50
-packets of 172 bytes a second beside those six flows; UDP is eight flows at 60 % of the bound. Losses of UDP and calls are
-the network's and the program's; what its own queue management dropped is counted apart (AQM drops, of all traffic). The
-bound is the links' rates less their losses, times 1,390 bytes of payload in each 1,500.
-"""
-
 
 def markdown(results: Results, plots: Iterable[str] = ()) -> str:
-    """Make the whole page; plots are the files to show."""
+    """Make all that stands between the markers; plots are the files to show."""
     contenders = [name for name in _OURS_FIRST if name in results.contenders()]
-    parts = [_HEAD, _legend(contenders), _overview(results, contenders)]
+    parts = [_conditions(results), _legend(contenders), _overview(results, contenders)]
     parts += [f"![{name}]({name})\n" for name in plots]
     for scenario in SCENARIOS:
         if any(results.of(scenario.name, contender) for contender in contenders):
             parts.append(_section(results, scenario, contenders))
-    parts.append(_conditions(results))
     return "\n".join(parts)
 
 
@@ -65,9 +52,21 @@ def _overview(results: Results, contenders: list[str]) -> str:
                 " / ".join(number(results.median(scenario.name, name, figure), 0) for figure in figures)
                 for name in contenders
             ]
-            rows.append([scenario.name, number(scenario.bound_mbps), *cells])
+            rows.append([scenario.name, number(scenario.bound_mbps), _aim(scenario), *cells])
     title = "## Download: 1 flow / 6 flows in Mbit/s / p99 of ping in ms\n\n"
-    return title + table(["scenario", "bound", *contenders], rows)
+    return title + table(["scenario", "bound", "our aim", *contenders], rows)
+
+
+def _aim(scenario: Scenario) -> str:
+    target = scenario.target
+    goodputs = [
+        f"{share:.0%}" if share is not None else number(mbps, 0)
+        for mbps, share in (
+            (target.one_flow_mbps, target.one_flow_share),
+            (target.six_flows_mbps, target.six_flows_share),
+        )
+    ]
+    return " / ".join([*goodputs, f"idle + {number(target.ping_over_idle_ms, 0)}"])
 
 
 def _section(results: Results, scenario: Scenario, contenders: list[str]) -> str:
@@ -125,7 +124,8 @@ def _throughput(results: Results, scenario: Scenario, contenders: list[str]) -> 
         others += [number(get("call.down.lost"), 0), percent(get("udp.out_of_order_share"), 2)]
         others += [number(get("udp.lost"), 0), number(get("down.cubic.6.aqm_drops"), 0)]
         rows.append([name, str(len(results.of(scenario.name, name))), *goodputs, *others])
-    return table(head, rows)
+    told = [at for at in range(len(head)) if any(row[at] != _NOTHING for row in rows)]
+    return table([head[at] for at in told], [[row[at] for at in told] for row in rows])
 
 
 def _pulled(results: Results, scenario: Scenario, contenders: list[str]) -> str:
@@ -180,10 +180,12 @@ def verdicts(results: Results, scenario: Scenario, contenders: list[str]) -> str
     """Hold our contenders to the targets."""
     lines = []
     for name in contenders:
-        if CONTENDERS[name].is_ours:
-            missed = [text for text, kept in _targets(results, scenario, name) if not kept]
-            if missed:
-                lines.append(f"- {name} misses: {'; '.join(missed)}\n")
+        held = list(_targets(results, scenario, name)) if CONTENDERS[name].is_ours else []
+        missed = [text for text, kept in held if not kept]
+        if missed:
+            lines.append(f"- {name} misses: {'; '.join(missed)}\n")
+        elif held:
+            lines.append(f"- {name} reaches its aims: {len(held)} figures\n")
     return "".join(lines)
 
 
@@ -243,7 +245,7 @@ def _conditions(results: Results) -> str:
     late = sum(entry.figures.get("emulator_dropped_packets", 0) for entry in results.entries)
     busiest = max((entry.load_average for entry in results.entries), default=0.0)
     return (
-        f"## Conditions\n\nratbond {', '.join(versions)}; transfers of {', '.join(map(str, seconds))} s;"
+        f"ratbond {', '.join(versions)}; transfers of {', '.join(map(str, seconds))} s;"
         f" load average of the machine before a trial at most {busiest:.1f}; the emulator was too slow for"
         f" {late:.0f} packets (0 in a sound measurement).\n"
     )

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pages
+
 from ratbond.lab import CommandError, LabError
 
 from . import many, report, trial
@@ -111,9 +113,9 @@ def _able(tunnels: list[Tunnel]) -> list[Tunnel]:
 
 def _write(results: Results, folder: Path) -> None:
     page = folder / "performance.md"
-    before = page.read_text() if page.exists() else f"{report.BEGIN}\n{report.END}\n"
+    before = page.read_text() if page.exists() else ""
     try:
-        page.write_text(report.insert(before, report.tables(results)))
+        page.write_text(pages.insert(before, report.tables(results), "make bench-throughput"))
     except ValueError as error:
         raise BenchError(f"{page}: {error}") from None
     print(f"wrote {os.path.relpath(page)}")

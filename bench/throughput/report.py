@@ -6,26 +6,11 @@ from collections.abc import Callable
 
 from .results import Results
 
-BEGIN = "<!-- figures: written by make bench-throughput -->"
-END = "<!-- end of figures -->"
 _REFERENCE = "wireguard-go"
 _LIMIT = "offload-limit"
 _STOCK = "stock"
 _OURS = "bond-2"
 _NOTHING = "-"
-
-
-def insert(page: str, tables: str) -> str:
-    """Put the tables between the page's markers.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page lacks '{BEGIN}' or '{END}'")
-    return f"{head}{BEGIN}\n\n{tables}\n{END}{tail}"
 
 
 def tables(results: Results) -> str:

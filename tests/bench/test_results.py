@@ -64,10 +64,18 @@ def test_the_page_has_figures_and_names_what_is_missed() -> None:
         ]
     )
     page = report.markdown(results)
-    assert "| equal | 92.7 | 46 / 92 / - | 48 / - / - |" in page
+    assert "| equal | 92.7 | 91 / 91 / idle + 20 | 46 / 92 / - | 48 / - / - |" in page
     assert "bond-consistent misses: down.cubic.1.goodput_mbps 46, aim 91" in page
     assert "the best link alone 48" in page
     assert "6.goodput_mbps 92, aim" not in page
+
+
+def test_the_page_says_who_reaches_all_aims() -> None:
+    page = report.markdown(
+        Results([entry("bond-adaptive", 1, down__cubic__1__goodput_mbps=92.0), entry("stock", 1)])
+    )
+    assert "bond-adaptive reaches its aims" in page
+    assert "stock reaches" not in page
 
 
 def test_repeated_answers_count_once_and_missing_ones_as_lost() -> None:

@@ -63,15 +63,6 @@ def test_a_share_is_held_from_above() -> None:
     assert verdicts == {"100 Mbit/s paced, per cent of a core, busier end": False, "idle client, MB": True}
 
 
-def test_only_what_stands_between_the_markers_is_written() -> None:
-    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    once = report.insert(page, "new\n")
-    assert once == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
-    assert report.insert(once, "new\n") == once
-    with pytest.raises(ValueError, match="lacks"):
-        report.insert("a page without markers", "new")
-
-
 def test_results_come_back_as_they_were_saved(tmp_path: Path) -> None:
     results = measured(veth=[{"gbps.1": 9.0}])
     results.save(tmp_path / "performance.json")

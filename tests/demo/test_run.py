@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -42,8 +44,8 @@ def read_until(demo: subprocess.Popen[str], words: str) -> None:
     pytest.fail(f"it ended before it said {words!r}")
 
 
-def test_it_bonds_pulls_and_reports(name: str) -> None:
-    demo = start(name, "--seconds", "1")
+def test_it_bonds_pulls_and_reports(name: str, tmp_path: Path) -> None:
+    demo = start(name, "--seconds", "1", "--picture", str(tmp_path / "demo.svg"))
     said, _ = demo.communicate(timeout=100)
     assert demo.returncode == 0, said
     assert re.search(r"^the bond +\d+\.\d +\d+\.\d *$", said, re.MULTILINE), said
@@ -51,6 +53,17 @@ def test_it_bonds_pulls_and_reports(name: str) -> None:
     assert re.search(r"packets lost +\d+ of [\d,]+", said), said
     assert re.search(r"joined again after \d+ ms", said), said
     assert "link left the bond" in said
+    shown = "".join(ET.parse(tmp_path / "demo.svg").getroot().itertext()).replace("\xa0", " ")
+    assert re.search(r"(wan\d) is pulled: ip link set \1 down", shown), shown
+    assert re.search(r"call: [\d,]+ sent", shown), shown
+
+
+def test_a_picture_that_cannot_be_written_is_refused_at_once(name: str) -> None:
+    said, _ = (demo := start(name, "--picture", "/nowhere/demo.svg")).communicate(timeout=20)
+    assert (demo.returncode, said) == (
+        1,
+        "demo: cannot write to /nowhere; give another file with --picture\n",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -119,7 +119,11 @@ def _start_one(place: Place, host: Host, device: str, settings: list[str]) -> No
     place.start(host, command, "--foreground", device, name=device)
     place.wait(has_device(host, device), f"wireguard-go makes {device}")
     path = place.write(f"{device}.conf", "\n".join(settings) + "\n")
-    host.run(str(program("WG", name="wg")), "setconf", device, path)
+    setconf = (str(program("WG", name="wg")), "setconf", device, path)
+    # The control socket comes a moment after the device.
+    place.wait(
+        lambda: host.run(*setconf, check=False).returncode == 0, f"wireguard-go takes settings for {device}"
+    )
 
 
 def _keys() -> tuple[str, str]:

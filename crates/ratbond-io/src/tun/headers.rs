@@ -3,6 +3,8 @@
 use ratbond_proto::flow::ipv6_transport;
 use ratbond_proto::inner::checksum::Sum;
 
+use super::sum::add_payload;
+
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_LEN: usize = 40;
@@ -133,7 +135,7 @@ impl Layout {
     pub fn checksum_is_right(&self, packet: &[u8]) -> bool {
         let Ok(len) = u16::try_from(packet.len() - self.transport_at) else { return false };
         let missing = self.transport == Transport::Udp && number_at(packet, self.checksum_at()) == 0;
-        !missing && self.pseudo_header(packet, len).bytes(&packet[self.transport_at..]).is_right()
+        !missing && add_payload(self.pseudo_header(packet, len), &packet[self.transport_at..]).is_right()
     }
 
     /// Makes the lengths in the headers those of a packet of `len` bytes, and an IPv4 header's checksum anew.

@@ -5,6 +5,7 @@ mod coalesce;
 pub mod fuzz;
 mod headers;
 mod segment;
+mod sum;
 mod vnet;
 
 use std::fs::{File, OpenOptions};

@@ -3,6 +3,7 @@
 use ratbond_proto::inner::checksum::Sum;
 
 use super::headers::{Layout, Transport, Version, number_at, sequence_at, set_number, tcp_flag};
+use super::sum::add_payload;
 use super::vnet::{Segmentation, VnetHeader};
 
 /// What was read cannot be what its offload header says.
@@ -74,7 +75,7 @@ impl Segmenter {
             // At most 65,535: checked above for the longest.
             let len = (cut.len() - layout.transport_at) as u16;
             set_number(cut, layout.checksum_at(), 0);
-            let sum = pseudo_header.number(len).bytes(&cut[layout.transport_at..]);
+            let sum = add_payload(pseudo_header.number(len), &cut[layout.transport_at..]);
             write_checksum(cut, layout.checksum_at(), sum, layout.transport);
             each(cut);
         }

@@ -2,6 +2,7 @@
 //! lets the protocol work, and sends what came of it.
 
 mod commands;
+mod moderation;
 mod port;
 mod transmit;
 
@@ -14,6 +15,7 @@ use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
 use ratbond_proto::link::{SocketId, WanId};
 use ratbond_proto::{Event, Time};
 
+use self::moderation::Moderation;
 use self::port::TunPort;
 use self::transmit::TransmitBatch;
 use crate::clock;
@@ -48,6 +50,9 @@ pub(crate) struct Worker {
     receive: ReceiveBuffers,
     transmit: TransmitBatch,
     tun_buffer: ReadBuffer,
+    moderation: Moderation,
+    /// Packets and datagrams of the turn.
+    handled: u64,
     /// Sessions whose tun has packets to write.
     unwritten: Vec<SessionId>,
     /// Sockets or wans changed: look for sockets that nobody uses.
@@ -80,6 +85,8 @@ impl Worker {
             receive: ReceiveBuffers::new(),
             transmit: TransmitBatch::default(),
             tun_buffer: ReadBuffer::default(),
+            moderation: Moderation::default(),
+            handled: 0,
             unwritten: Vec::new(),
             stale_sockets: false,
         };
@@ -98,15 +105,26 @@ impl Worker {
                 self.tell(EngineEventKind::Note, &format!("the engine stops: {error}"));
                 return;
             }
-            if self.turn(&ready) {
+            let now = clock::now();
+            if self.turn(now, &ready) {
                 return;
             }
+            self.gather(now);
+        }
+    }
+
+    /// Lets more packets come before the next turn, if they come so densely that it pays; but misses no deadline.
+    fn gather(&mut self, began: Time) {
+        let Some(pause) = self.moderation.on_turn(began, std::mem::take(&mut self.handled)) else { return };
+        let until = self.next_deadline().map_or(began + pause, |deadline| deadline.min(began + pause));
+        let rest = until.saturating_since(clock::now());
+        if rest > Duration::ZERO {
+            std::thread::sleep(rest);
         }
     }
 
     /// One round over everything that is ready; returns whether to end.
-    fn turn(&mut self, ready: &[Ready]) -> bool {
-        let now = clock::now();
+    fn turn(&mut self, now: Time, ready: &[Ready]) -> bool {
         for &item in ready {
             match item {
                 Ready::Wake => {
@@ -157,9 +175,11 @@ impl Worker {
     fn read_socket(&mut self, now: Time, id: SocketId) {
         let Some(udp) = self.sockets.get_mut(&id) else { return };
         let flushed = udp.flush();
-        let endpoint = &mut self.endpoint;
-        let received = udp
-            .receive(id, &mut self.receive, |route, datagram| endpoint.handle_datagram(now, route, datagram));
+        let (endpoint, handled) = (&mut self.endpoint, &mut self.handled);
+        let received = udp.receive(id, &mut self.receive, |route, datagram| {
+            *handled += 1;
+            endpoint.handle_datagram(now, route, datagram);
+        });
         match flushed {
             Ok(blocked) => self.watch_writable(id, blocked),
             Err(error) => self.complain(now, "cannot send", &error),
@@ -171,8 +191,12 @@ impl Worker {
 
     fn read_tun(&mut self, now: Time, session: SessionId) {
         let Some(port) = self.tuns.get_mut(&session) else { return };
-        let endpoint = &mut self.endpoint;
-        match port.read(&mut self.tun_buffer, |packet| endpoint.handle_packet(now, session, packet)) {
+        let (endpoint, handled) = (&mut self.endpoint, &mut self.handled);
+        let read = port.read(&mut self.tun_buffer, |packet| {
+            *handled += 1;
+            endpoint.handle_packet(now, session, packet);
+        });
+        match read {
             Ok(None) => {}
             Ok(Some(malformed)) => self.complain_words(now, "dropped from the tun", &malformed.to_string()),
             Err(error) => self.lose_tun(now, session, &error),

@@ -115,7 +115,9 @@ impl PathModel {
             round_rtt: self.round.last_rtt(),
             in_flight_bytes: sample.in_flight_bytes,
             round_in_flight_bytes: self.round.last_in_flight_bytes(),
+            round_longest_rtt: self.round.last_longest_rtt(),
             bdp_bytes: self.bdp_bytes(),
+            overflows: sample.lost_bytes > 0 && sample.rtt.is_some_and(|rtt| rtt > queued_rtt(usual_rtt)),
         };
         self.phase = self.phase.next(&facts);
         self.apply(sample);
@@ -200,7 +202,10 @@ impl PathModel {
     pub fn queue_delay(&self, outstanding_bytes: u64) -> Duration {
         let rate = self.expected_bytes_per_s();
         let bare = (self.min_rtt.get().unwrap_or_default() + ACK_CLUMP).as_secs_f64() * rate as f64;
-        let queued = outstanding_bytes.saturating_sub(bare as u64);
+        // In start-up the rate is the least that the path carries, and the window what it may well hold. Who took that for a queue
+        // would not fill the window, and never learn more.
+        let held = if matches!(self.phase, Phase::Startup { .. }) { self.window_bytes } else { 0 };
+        let queued = outstanding_bytes.saturating_sub(held.max(bare as u64));
         if rate == 0 { Duration::ZERO } else { Duration::from_secs_f64(queued as f64 / rate as f64) }
     }
 
@@ -244,7 +249,8 @@ impl PathModel {
         self.window_bytes = match self.phase {
             // The rate is known only after a round trip: until then, and beyond it, what is acknowledged says how far to go.
             Phase::Startup { .. } => {
-                window.max((self.window_bytes + sample.acked_bytes).min(2 * window.max(INITIAL_WINDOW_BYTES)))
+                let most = (window.max(INITIAL_WINDOW_BYTES) as f64 * gains.window) as u64;
+                window.max((self.window_bytes + sample.acked_bytes).min(most))
             }
             _ => window.max(MIN_WINDOW_BYTES),
         };

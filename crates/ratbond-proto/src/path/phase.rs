@@ -2,7 +2,7 @@
 //!
 //! | phase | pace | window | ends |
 //! |---|---|---|---|
-//! | start-up | x 2.77 | x 2 | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
+//! | start-up | x 2.77, less on a long path | x 2, less on a long path | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
 //! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
 //! | probe | x 1.25, more each time it found more, less on a long path | pace + 0.35 | after a round trip |
 //! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
@@ -20,8 +20,8 @@ const HOLD_ROUNDS: u32 = 6;
 const MAX_PROBE: f64 = 2.0;
 /// What lies in a queue of this time is more than the path holds, however long the path is.
 const QUEUE: Duration = Duration::from_millis(40);
-/// On paths longer than this a probe, which lasts a round trip, sends less more: it fills a queue of 60 ms at first, not a quarter
-/// of the path.
+/// On paths longer than this start-up and probes, which learn a round trip later what they have done, send less more: a probe fills a
+/// queue of 60 ms at first, not a quarter of the path.
 const SHORT_PATH: Duration = Duration::from_millis(240);
 /// A probe found more if the rate rose by at least this.
 const FOUND_MORE: f64 = 1.08;
@@ -60,7 +60,11 @@ pub(super) struct Facts {
     pub in_flight_bytes: u64,
     /// The most of the last full round.
     pub round_in_flight_bytes: u64,
+    /// The longest round trip of the last full round.
+    pub round_longest_rtt: Option<Duration>,
     pub bdp_bytes: u64,
+    /// Something was lost, and the round trip is one of a queue.
+    pub overflows: bool,
 }
 
 impl Facts {
@@ -75,6 +79,14 @@ impl Facts {
             && in_flight_bytes > self.bdp_bytes + (self.bdp_bytes / 4).min(in_queue)
     }
 
+    /// A burst of the last full round was more than the path holds, and the end of it met a queue. Without the queue it only shows
+    /// that the path holds more than was known.
+    fn burst_filled_it(&self) -> bool {
+        let short = (self.min_rtt / 4).min(QUEUE) / 2;
+        self.is_overfull(self.round_in_flight_bytes)
+            && self.round_longest_rtt.is_some_and(|rtt| rtt > self.usual_rtt + short)
+    }
+
     fn after_rounds(&self, rounds: u32) -> Time {
         self.now + self.min_rtt.max(Duration::from_millis(2)) * rounds
     }
@@ -85,12 +97,13 @@ impl Phase {
 
     /// `min_rtt` is the path's.
     pub fn gains(self, min_rtt: Duration) -> Gains {
+        let in_time = (SHORT_PATH.as_secs_f64() / min_rtt.as_secs_f64()).min(1.0);
         let (pace, window) = match self {
-            Self::Startup { .. } => (2.77, 2.0),
+            Self::Startup { .. } => (1.0 + 1.77 * in_time, 1.0 + in_time),
             Self::Drain { .. } => (0.4, 1.0),
             Self::Probe { streak, .. } => {
                 let more = (0.25 + 0.25 * f64::from(streak)).min(MAX_PROBE - 1.0);
-                let pace = 1.0 + more * (SHORT_PATH.as_secs_f64() / min_rtt.as_secs_f64()).min(1.0);
+                let pace = 1.0 + more * in_time;
                 (pace, pace + 0.35)
             }
             Self::Yield { .. } => (0.75, 1.2),
@@ -132,6 +145,10 @@ impl Phase {
     }
 
     fn after_startup(facts: &Facts, best_rate: u64, rounds_without_growth: u32) -> Self {
+        // On a long path the rest of the round would cost a queue's worth again.
+        if facts.overflows && facts.min_rtt > SHORT_PATH {
+            return Self::Drain { until: facts.after_rounds(4) };
+        }
         if !facts.new_round {
             return Self::Startup { best_rate, rounds_without_growth };
         }
@@ -140,7 +157,7 @@ impl Phase {
             return Self::Drain { until: facts.after_rounds(4) };
         }
         // Without a backlog a rate does not say how much the path could carry, unless a burst filled it.
-        if facts.app_limited && !facts.is_overfull(facts.round_in_flight_bytes) {
+        if facts.app_limited && !facts.burst_filled_it() {
             return Self::Startup { best_rate, rounds_without_growth };
         }
         if facts.rate as f64 >= best_rate as f64 * GROWTH {
@@ -154,13 +171,15 @@ impl Phase {
     }
 }
 
-/// Counts round trips by what was delivered, and remembers the least round trip of each.
+/// Counts round trips by what was delivered, and remembers the least and the longest round trip of each.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     count: u64,
     ends_at_delivered: u64,
     least_rtt: Option<Duration>,
     last_rtt: Option<Duration>,
+    longest_rtt: Option<Duration>,
+    last_longest_rtt: Option<Duration>,
     most_in_flight_bytes: u64,
     last_in_flight_bytes: u64,
 }
@@ -178,10 +197,15 @@ impl Round {
         self.last_rtt
     }
 
+    pub fn last_longest_rtt(&self) -> Option<Duration> {
+        self.last_longest_rtt
+    }
+
     /// Takes in a sample; returns whether it begins a round.
     pub fn advance(&mut self, sample: &AckSample) -> bool {
         if let Some(rtt) = sample.rtt {
             self.least_rtt = Some(self.least_rtt.map_or(rtt, |least| least.min(rtt)));
+            self.longest_rtt = self.longest_rtt.max(Some(rtt));
         }
         let in_flight_bytes = sample.in_flight_bytes + sample.acked_bytes + sample.lost_bytes;
         self.most_in_flight_bytes = self.most_in_flight_bytes.max(in_flight_bytes);
@@ -192,6 +216,7 @@ impl Round {
         self.count += 1;
         self.ends_at_delivered = rate.total_delivered_bytes;
         self.last_rtt = self.least_rtt.take();
+        self.last_longest_rtt = self.longest_rtt.take();
         self.last_in_flight_bytes = std::mem::take(&mut self.most_in_flight_bytes);
         true
     }

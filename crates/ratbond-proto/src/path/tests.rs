@@ -166,3 +166,27 @@ fn a_path_that_was_idle_for_long_starts_up_when_it_gets_work() {
     let used = link.run(Duration::from_millis(700));
     assert!(used > 0.85, "{used:.3} of the rate after 300 ms of work");
 }
+
+#[test]
+fn in_start_up_what_the_window_holds_does_not_count_as_a_queue() {
+    let mut link = Bottleneck::new(50.0, 100, 100, 0);
+    link.run(Duration::from_millis(250));
+    let known = |link: &Bottleneck| link.path.expected_bytes_per_s() / 10;
+    let window = link.path.window_bytes();
+    assert!(
+        window > 3 * known(&link) / 2,
+        "{window} bytes may be in flight, {} are known to fit",
+        known(&link)
+    );
+    assert_eq!(link.path.queue_delay(window), Duration::ZERO);
+    assert!(
+        link.path.queue_delay(window + known(&link)) > Duration::from_millis(80),
+        "beyond that they wait"
+    );
+    link.run(Duration::from_secs(3));
+    let over = link.path.queue_delay(3 * known(&link) / 2);
+    assert!(
+        over > Duration::from_millis(40),
+        "once the rate is known, half of a path too much waits {over:?}"
+    );
+}

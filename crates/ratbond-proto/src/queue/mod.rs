@@ -229,7 +229,11 @@ impl FairQueue {
         let (target, interval) = (self.config.target, self.config.interval);
         loop {
             let bucket = &mut self.buckets[index];
-            let mut item = bucket.packets.pop_front()?;
+            let Some(mut item) = bucket.packets.pop_front() else {
+                // The next packets take the memory that is still in the cache, not what lies behind it in the ring.
+                bucket.packets.clear();
+                return None;
+            };
             bucket.bytes -= item.packet.len();
             self.bytes -= item.packet.len();
             self.packets -= 1;

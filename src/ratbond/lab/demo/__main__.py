@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ def main() -> None:
         signal.signal(number, _interrupt)
     try:
         _check_system(options.name)
+        _check_writable(options.picture)
         _run(options)
     except (DemoError, LabError) as error:
         _end(str(error), 1)
@@ -48,6 +50,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--name", default="demo", help="of the lab; lets several run at once [demo]")
     parser.add_argument("--seconds", type=_seconds, default=5, help="that each download is measured for [5]")
     parser.add_argument("--plain", action="store_true", help="print lines, as when the output is no terminal")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="keep what it shows while a link is pulled, as an SVG"
+    )
     return parser.parse_args()
 
 
@@ -67,6 +72,12 @@ def _check_system(name: str) -> None:
     former = state.load(name)
     if former is not None and former.is_alive():
         raise DemoError(f"a lab {name!r} is up; take it down with: ratbond lab down --name {name}")
+
+
+def _check_writable(file: Path | None) -> None:
+    """Find out before a minute has gone by."""
+    if file is not None and not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
+        raise DemoError(f"cannot write to {file.parent}; give another file with --picture")
 
 
 def _claim(name: str) -> None:
@@ -92,6 +103,8 @@ def _run(options: argparse.Namespace) -> None:
     finally:
         # Where a signal struck in the middle of taking it down. No second one can: see _interrupt.
         Lab.remove(options.name)
+    if options.picture is not None and picture.kept_svg is not None:
+        options.picture.write_text(picture.kept_svg)
     console.print()
     console.print(report.table(found))
     for line in report.words(found):

@@ -198,6 +198,7 @@ def _pull(
     link.interface_down()
     view.state = "interface down"
     time.sleep(timing.down)
+    picture.keep()
     picture.act(f"{link.name} is back: ip link set {link.name} up")
     restored_s = time.monotonic()
     link.interface_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import deque
@@ -24,6 +25,28 @@ _HISTORY = 60  # bars: 15 s
 _KEPT_LINES = 8
 _COLOURS = ("cyan", "magenta")
 _PLAIN_EVERY_S = 2.0
+_KEPT_WIDTH = 100  # columns of a picture that is kept
+# Rich's own template names fonts on the web; a file in a repository shows itself alone.
+_SVG = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+  <style>
+    .{unique_id}-matrix {{ font: {char_height}px monospace; line-height: {line_height}px; white-space: pre }}
+    .{unique_id}-title {{ font: bold 18px sans-serif }}
+    {styles}
+  </style>
+  <defs>
+    <clipPath id="{unique_id}-clip-terminal">
+      <rect width="{terminal_width}" height="{terminal_height}" />
+    </clipPath>
+    {lines}
+  </defs>
+  {chrome}
+  <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+    {backgrounds}
+    <g class="{unique_id}-matrix">{matrix}</g>
+  </g>
+</svg>
+"""
 
 
 @dataclass
@@ -59,6 +82,7 @@ class Picture:
 
     def __init__(self, scene: Scene, console: Console) -> None:
         self.scene = scene
+        self.kept_svg: str | None = None
         self._console = console
         alive = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(
@@ -76,6 +100,14 @@ class Picture:
         """Say what has come of it."""
         self.scene.lines.append(text)
         self._print(f"   {text}")
+
+    def keep(self) -> None:
+        """Keep what a terminal shows at this moment, as an SVG."""
+        paper = Console(
+            record=True, file=io.StringIO(), width=_KEPT_WIDTH, force_terminal=True, highlight=False
+        )
+        paper.print(_draw(self.scene))
+        self.kept_svg = paper.export_svg(title="make demo", code_format=_SVG, unique_id="demo")
 
     def __enter__(self) -> Self:
         if self._live:
