@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from .catalogue import SCENARIOS, Kind
+from .catalogue import SCENARIOS, Kind, Scenario
 from .contenders import CONTENDERS
 from .results import Results
 
@@ -40,22 +40,31 @@ def _bars(results: Results, contenders: list[str], figure: str, title: str, path
     canvas, axes = plt.subplots(figsize=(11, 4.5), layout="constrained")
     width = 0.85 / len(contenders)
     for number, contender in enumerate(contenders):
-        heights = []
-        for scenario in scenarios:
-            value = results.median(scenario.name, contender, figure) or 0.0
-            heights.append(value / scenario.bound_mbps if figure.endswith("goodput_mbps") else value)
+        heights = [_height(results, scenario, contender, figure) for scenario in scenarios]
         places = [index + number * width for index in range(len(scenarios))]
         axes.bar(places, heights, width, label=contender)
     if figure.endswith("goodput_mbps"):
         axes.axhline(1.0, color="grey", linewidth=0.8)
     else:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize="x-small")
     axes.set_title(title)
     axes.set_xticks([index + 0.4 for index in range(len(scenarios))], [one.name for one in scenarios])
-    axes.legend(fontsize="small", ncols=2)
+    canvas.legend(loc="outside lower center", fontsize="small", ncols=len(contenders))
     canvas.savefig(path, dpi=100)
     plt.close(canvas)
     return True
+
+
+def _height(results: Results, scenario: Scenario, contender: str, figure: str) -> float:
+    if not figure.endswith("goodput_mbps"):
+        return results.median(scenario.name, contender, figure) or 0.0
+    if scenario.kind is Kind.VARYING:  # the bound is another one for each seed
+        share = figure.replace("goodput_mbps", "offered_share")
+        return results.median(scenario.name, contender, share) or 0.0
+    return (results.median(scenario.name, contender, figure) or 0.0) / scenario.bound_mbps
 
 
 def _ramp(results: Results, contenders: list[str], scenario: str, folder: Path) -> bool:
@@ -73,7 +82,8 @@ def _ramp(results: Results, contenders: list[str], scenario: str, folder: Path) 
     axes.set_title(f"{scenario}: one download from its start, Mbit/s (first seed)")
     axes.set_xlabel("s")
     axes.set_xlim(0, 12)
-    axes.legend(fontsize="small", ncols=2)
+    axes.set_ylim(bottom=0)
+    canvas.legend(loc="outside lower center", fontsize="small", ncols=len(lines))
     canvas.savefig(folder / f"ramp-{scenario}.png", dpi=100)
     plt.close(canvas)
     return True
