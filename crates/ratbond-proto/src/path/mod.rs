@@ -117,7 +117,8 @@ impl PathModel {
             round_in_flight_bytes: self.round.last_in_flight_bytes(),
             round_longest_rtt: self.round.last_longest_rtt(),
             bdp_bytes: self.bdp_bytes(),
-            overflows: sample.lost_bytes > 0 && sample.rtt.is_some_and(|rtt| rtt > queued_rtt(usual_rtt)),
+            overflows: sample.lost_bytes > 0
+                && self.round.longest_rtt().is_some_and(|rtt| rtt > queued_rtt(usual_rtt)),
         };
         self.phase = self.phase.next(&facts);
         self.apply(sample);

@@ -2,7 +2,7 @@
 //!
 //! | phase | pace | window | ends |
 //! |---|---|---|---|
-//! | start-up | x 2.77, less on a long path | x 2, less on a long path | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round |
+//! | start-up | x 2.77, less on a long path | x 2, less on a long path | with a backlog or a burst that fills the path: the rate grew less than a quarter in each of 3 rounds, or a queue stood for a round; on a long path as soon as one overflows |
 //! | drain | x 0.4 | x 1 | in flight is down to the product of rate and round trip |
 //! | probe | x 1.25, more each time it found more, less on a long path | pace + 0.35 | after a round trip |
 //! | yield | x 0.75 | x 1.2 | after a round trip: probe again if the last probe found more, else hold |
@@ -63,7 +63,7 @@ pub(super) struct Facts {
     /// The longest round trip of the last full round.
     pub round_longest_rtt: Option<Duration>,
     pub bdp_bytes: u64,
-    /// Something was lost, and the round trip is one of a queue.
+    /// Something was lost, and a round trip of this round is one of a queue.
     pub overflows: bool,
 }
 
@@ -195,6 +195,11 @@ impl Round {
 
     pub fn last_rtt(&self) -> Option<Duration> {
         self.last_rtt
+    }
+
+    /// Of the round that goes on, or while that has none, of the last.
+    pub fn longest_rtt(&self) -> Option<Duration> {
+        self.longest_rtt.or(self.last_longest_rtt)
     }
 
     pub fn last_longest_rtt(&self) -> Option<Duration> {

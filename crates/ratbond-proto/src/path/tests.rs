@@ -190,3 +190,12 @@ fn in_start_up_what_the_window_holds_does_not_count_as_a_queue() {
         "once the rate is known, half of a path too much waits {over:?}"
     );
 }
+
+#[test]
+fn start_up_on_a_long_path_loses_less_than_it_holds() {
+    let mut link = Bottleneck::new(50.0, 600, 100, 0);
+    link.run(Duration::from_secs(14));
+    let lost = (link.sent * SEGMENT) as i64 - link.delivered as i64 - link.in_flight as i64;
+    let holds = 50.0 * 125_000.0 * 0.6;
+    assert!((lost as f64) < 0.8 * holds, "{lost} bytes were lost, the path holds {holds}");
+}
