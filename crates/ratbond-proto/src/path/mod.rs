@@ -115,10 +115,9 @@ impl PathModel {
             round_rtt: self.round.last_rtt(),
             in_flight_bytes: sample.in_flight_bytes,
             round_in_flight_bytes: self.round.last_in_flight_bytes(),
-            round_longest_rtt: self.round.last_longest_rtt(),
+            longest_rtt: self.round.longest_rtt(),
+            lost: sample.lost_bytes > 0,
             bdp_bytes: self.bdp_bytes(),
-            overflows: sample.lost_bytes > 0
-                && self.round.longest_rtt().is_some_and(|rtt| rtt > queued_rtt(usual_rtt)),
         };
         self.phase = self.phase.next(&facts);
         self.apply(sample);

@@ -60,11 +60,10 @@ pub(super) struct Facts {
     pub in_flight_bytes: u64,
     /// The most of the last full round.
     pub round_in_flight_bytes: u64,
-    /// The longest round trip of the last full round.
-    pub round_longest_rtt: Option<Duration>,
+    /// The longest round trip of the round that goes on; when one begins, of the last.
+    pub longest_rtt: Option<Duration>,
+    pub lost: bool,
     pub bdp_bytes: u64,
-    /// Something was lost, and a round trip of this round is one of a queue.
-    pub overflows: bool,
 }
 
 impl Facts {
@@ -84,7 +83,12 @@ impl Facts {
     fn burst_filled_it(&self) -> bool {
         let short = (self.min_rtt / 4).min(QUEUE) / 2;
         self.is_overfull(self.round_in_flight_bytes)
-            && self.round_longest_rtt.is_some_and(|rtt| rtt > self.usual_rtt + short)
+            && self.longest_rtt.is_some_and(|rtt| rtt > self.usual_rtt + short)
+    }
+
+    /// Something was lost behind a queue.
+    fn overflows(&self) -> bool {
+        self.lost && self.longest_rtt.is_some_and(|rtt| rtt > queued_rtt(self.usual_rtt))
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
@@ -146,7 +150,7 @@ impl Phase {
 
     fn after_startup(facts: &Facts, best_rate: u64, rounds_without_growth: u32) -> Self {
         // On a long path the rest of the round would cost a queue's worth again.
-        if facts.overflows && facts.min_rtt > SHORT_PATH {
+        if facts.overflows() && facts.min_rtt > SHORT_PATH {
             return Self::Drain { until: facts.after_rounds(4) };
         }
         if !facts.new_round {
@@ -200,10 +204,6 @@ impl Round {
     /// Of the round that goes on, or while that has none, of the last.
     pub fn longest_rtt(&self) -> Option<Duration> {
         self.longest_rtt.or(self.last_longest_rtt)
-    }
-
-    pub fn last_longest_rtt(&self) -> Option<Duration> {
-        self.last_longest_rtt
     }
 
     /// Takes in a sample; returns whether it begins a round.
