@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 _TCP_HEADERS_BYTES = 52  # IPv4 20, TCP 20, time stamps 12
@@ -56,14 +57,23 @@ def out_of_order(numbers: Sequence[int]) -> int:
     return late
 
 
-def tunnel_ip_bytes(counted_bytes: int, counted_packets: int, mtu_bytes: int) -> float:
-    """The bytes of IP packets that crossed a device in bulk TCP, from its counters.
+@dataclass(frozen=True)
+class Received:
+    """What a tunnel's device has counted at one moment as received: what came out of the tunnel."""
+
+    bytes: int
+    packets: int
+    mtu_bytes: int
+
+
+def tunnel_ip_bytes(before: Received, after: Received) -> float:
+    """The bytes of IP packets that left the tunnel in one bulk TCP transfer, from its device's counters around it.
 
     With segmentation offload a device counts many segments as one packet with one header. The others' headers are
-    added: as many as segments of full size would have had.
+    added: as many as segments of full size would have had. That holds for one transfer; over a download and an
+    upload together the download's joined packets would hide that the upload's acknowledgements were single ones.
     """
-    if counted_packets == 0:
-        return 0.0
-    payload = counted_bytes - _TCP_HEADERS_BYTES * counted_packets
-    segments = max(float(counted_packets), payload / (mtu_bytes - _TCP_HEADERS_BYTES))
+    packets = after.packets - before.packets
+    payload = after.bytes - before.bytes - _TCP_HEADERS_BYTES * packets
+    segments = max(float(packets), payload / (after.mtu_bytes - _TCP_HEADERS_BYTES))
     return payload + _TCP_HEADERS_BYTES * segments

@@ -21,7 +21,7 @@ from ratbond.lab import CommandError, Host, Lab, LabError, Link
 from .catalogue import REDRAW_EVERY_S, Kind, Scenario, offered_mbps, redrawn_rates_mbps
 from .contenders import Contender, Place, Tunnel
 from .errors import BenchError
-from .figures import percentile, ramp_s, tunnel_ip_bytes
+from .figures import Received, percentile, ramp_s, tunnel_ip_bytes
 from .load import Direction, Pinging, Streaming, Tcp, TcpOutcome, read_tcp, start_tcp, udp
 
 _SETTLE_S = 2.0
@@ -48,6 +48,14 @@ class Plan:
             for congestion in self.congestions:
                 for flows in self.flows:
                     yield Tcp(direction, congestion, flows, self.seconds, self.omit_s)
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Counters of the links and of the tunnel's devices at one moment."""
+
+    wan_bytes: int
+    devices: list[Received]
 
 
 @dataclass
@@ -124,11 +132,10 @@ class _Trial:
                 done = read_tcp(running.outcome())
             finally:
                 running.stop()
-        after = self.crossed()
+        wan, inner = self.crossed_since(before)
         self.note(tcp.key, goodput_mbps=done.goodput_mbps, aqm_drops=self.tunnel.aqm_drops() - drops)
         if offered is not None:
             self.note(tcp.key, offered_share=done.goodput_mbps / offered)
-        wan, inner = after[0] - before[0], after[1] - before[1]
         if inner > 0:
             self.note(tcp.key, wan_bytes=wan, tunnel_bytes=inner, overhead=wan / inner - 1)
         self.ramp(tcp, done)
@@ -208,15 +215,24 @@ class _Trial:
             stop.set()
             thread.join()
 
-    def crossed(self) -> tuple[float, float]:
-        """IP bytes so far that the links delivered, and that came out of the tunnel; both ways together."""
+    def crossed(self) -> Crossed:
+        """Read what has crossed the links and left the tunnel so far; both ways together."""
         ends = (
             (self.lab.client, self.tunnel.client_devices),
             (self.lab.server, self.tunnel.server_devices),
         )
-        inner = sum(_received_ip_bytes(host, devices) for host, devices in ends)
         links = self.lab.stats()["links"]
-        return sum(link["up"]["delivered_bytes"] + link["down"]["delivered_bytes"] for link in links), inner
+        return Crossed(
+            sum(link["up"]["delivered_bytes"] + link["down"]["delivered_bytes"] for link in links),
+            [counted for host, devices in ends for counted in _received(host, devices)],
+        )
+
+    def crossed_since(self, before: Crossed) -> tuple[int, float]:
+        """IP bytes that the links delivered, and that came out of the tunnel, since ``before`` was read."""
+        after = self.crossed()
+        return after.wan_bytes - before.wan_bytes, sum(
+            tunnel_ip_bytes(then, now) for then, now in zip(before.devices, after.devices, strict=True)
+        )
 
     def note(self, what: str, **figures: float) -> None:
         self.outcome.figures.update({f"{what}.{name}": round(value, 4) for name, value in figures.items()})
@@ -241,7 +257,14 @@ def _redraw(lab: Lab, rates: list[list[float]], stop: threading.Event) -> None:
             return
 
 
-def _received_ip_bytes(host: Host, devices: list[str]) -> float:
+def _received(host: Host, devices: list[str]) -> list[Received]:
     told = {device["ifname"]: device for device in json.loads(host.run("ip", "-j", "-s", "link").stdout)}
-    received = [(told[device]["stats64"]["rx"], told[device]["mtu"]) for device in devices if device in told]
-    return sum(tunnel_ip_bytes(rx["bytes"], rx["packets"], mtu) for rx, mtu in received)
+    return [
+        Received(
+            told[device]["stats64"]["rx"]["bytes"],
+            told[device]["stats64"]["rx"]["packets"],
+            told[device]["mtu"],
+        )
+        for device in devices
+        if device in told
+    ]

@@ -2,7 +2,7 @@
 
 import pytest
 from scenarios.catalogue import SCENARIOS, offered_mbps, redrawn_rates_mbps
-from scenarios.figures import longest_gap_s, out_of_order, percentile, ramp_s, tunnel_ip_bytes
+from scenarios.figures import Received, longest_gap_s, out_of_order, percentile, ramp_s, tunnel_ip_bytes
 
 
 def test_a_percentile_is_the_value_at_its_rank() -> None:
@@ -39,15 +39,24 @@ def test_only_what_comes_behind_a_higher_number_is_out_of_order() -> None:
     assert out_of_order([5, 1, 2]) == 2
 
 
+_NOTHING = Received(0, 0, 1400)
+
+
 def test_a_device_without_offload_counts_what_crossed() -> None:
-    assert tunnel_ip_bytes(1400 * 10, 10, 1400) == 1400 * 10
-    assert tunnel_ip_bytes(52 * 7, 7, 1400) == 52 * 7
-    assert tunnel_ip_bytes(0, 0, 1400) == 0
+    assert tunnel_ip_bytes(_NOTHING, Received(1400 * 10, 10, 1400)) == 1400 * 10
+    assert tunnel_ip_bytes(_NOTHING, Received(52 * 7, 7, 1400)) == 52 * 7
+    assert tunnel_ip_bytes(_NOTHING, _NOTHING) == 0
 
 
 def test_headers_that_offload_took_away_are_added() -> None:
     payload = 40 * 1348
-    assert tunnel_ip_bytes(payload + 52, 1, 1400) == payload + 40 * 52
+    assert tunnel_ip_bytes(_NOTHING, Received(payload + 52, 1, 1400)) == payload + 40 * 52
+
+
+def test_acknowledgements_after_joined_packets_count_whole() -> None:
+    downloaded = Received(1000 * (40 * 1348 + 52), 1000, 1400)
+    uploaded = Received(downloaded.bytes + 20_000 * 52, downloaded.packets + 20_000, 1400)
+    assert tunnel_ip_bytes(downloaded, uploaded) == 20_000 * 52
 
 
 def test_the_bounds_are_those_of_the_targets() -> None:
