@@ -6,7 +6,8 @@ use ratbond_netem::LinkConfig;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_sim::pair::Pair;
 use ratbond_sim::scenario::{
-    Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, run, satellite,
+    Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, redraw,
+    redrawn_bound, redrawn_bps, run, satellite, varying,
 };
 
 fn downloads(links: &[LinkConfig], count: u16, seconds: usize, seed: u64) -> Outcome {
@@ -65,6 +66,24 @@ fn six_downloads_fill_a_near_link_and_one_by_satellite() {
     assert_used(&satellite(), 6, (34, 22), 0.93, 40);
 }
 
+/// No rate is above 60 Mbit/s or below 5, and each holds for 5 s.
+#[test]
+fn rates_that_change_are_followed_by_a_download_with_a_backlog_or_without() {
+    for (count, share) in [(1, 0.92), (6, 0.95)] {
+        for seed in 1..=4 {
+            let mut pair = connected(SchedulerKind::Adaptive, &varying(), seed);
+            let outcome = run(&mut pair, count, 40, |pair, second| redraw(pair, seed, second));
+            let used = outcome.share_from(8, redrawn_bound(seed, 8..40));
+            assert!(used >= share, "{count} downloads, seed {seed}: {used:.3} of the bound");
+            let extra = outcome.ping_p99_from(8.0).saturating_sub(idle_rtt(&varying()));
+            assert!(
+                extra <= Duration::from_millis(60),
+                "{count} downloads, seed {seed}: a ping takes {extra:?} longer"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_download_over_clean_links_is_hardly_sent_twice() {
     let mut pair = connected(SchedulerKind::Adaptive, &equal(), 3);
@@ -98,6 +117,30 @@ fn figures() {
             show(name, &links, count, (seconds, seed), shows_links);
         }
     }
+    for seed in (1..=8).filter(|_| only.is_empty() || only.contains("varying")) {
+        for count in [1, 6] {
+            show_varying(count, (seconds, seed), shows_links);
+        }
+    }
+}
+
+fn show_varying(count: u16, (seconds, seed): (usize, u64), shows_links: bool) {
+    let mut pair = connected(SchedulerKind::Adaptive, &varying(), seed);
+    let outcome = run(&mut pair, count, seconds, |pair, second| {
+        redraw(pair, seed, second);
+        if shows_links {
+            print!("{:?} ", [0, 1].map(|link| redrawn_bps(seed, link, second) / 1_000_000));
+            show_links(pair, second);
+        }
+    });
+    println!(
+        "varying, seed {seed}, {count} flows: {:.3} of the bound; ping p99 idle + {:5.1} ms; {} backoffs, {} timeouts; {:?}",
+        outcome.share_from(seconds / 5, redrawn_bound(seed, seconds / 5..seconds)),
+        outcome.ping_p99_from(seconds as f64 / 5.0).saturating_sub(idle_rtt(&varying())).as_secs_f64() * 1e3,
+        outcome.backoffs,
+        outcome.timeouts,
+        outcome.seconds.iter().map(|rate| (rate / 1e6).round() as u64).collect::<Vec<_>>(),
+    );
 }
 
 /// What the sending end knows of its links.

@@ -87,6 +87,45 @@ pub fn four() -> Vec<LinkConfig> {
     vec![link(20, 20), link(10, 40), link(5, 80), link(2, 150)]
 }
 
+/// Two links of 20 ms, of which each changes its rate every [`REDRAWN_EVERY_S`]: see [`redraw`].
+#[must_use]
+pub fn varying() -> Vec<LinkConfig> {
+    vec![link(32, 20), link(32, 20)]
+}
+
+/// Seconds for which a rate of `varying` holds.
+pub const REDRAWN_EVERY_S: usize = 5;
+
+/// The rate of a link of `varying` in a second, in bit/s: between 5 and 60 Mbit/s, from the seed alone.
+#[must_use]
+pub fn redrawn_bps(seed: u64, link: usize, second: usize) -> u64 {
+    let drawn = (second / REDRAWN_EVERY_S) as u64;
+    // The finalizer of SplitMix64.
+    let mut mixed =
+        (seed << 40 | (link as u64) << 32 | drawn).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    5_000_000 + (mixed ^ mixed >> 31) % 55_000_000
+}
+
+/// Gives the links of `varying` the rates of this second.
+pub fn redraw(pair: &mut Pair, seed: u64, second: usize) {
+    if second.is_multiple_of(REDRAWN_EVERY_S) {
+        for link in 0..varying().len() {
+            pair.reconfigure(link, |config| config.rate_bps = redrawn_bps(seed, link, second));
+        }
+    }
+}
+
+/// What the links of `varying` could deliver from a second on, of so many, in bit/s.
+#[must_use]
+pub fn redrawn_bound(seed: u64, seconds: std::ops::Range<usize>) -> f64 {
+    let count = seconds.len() as f64;
+    let rates =
+        seconds.flat_map(|second| (0..varying().len()).map(move |link| redrawn_bps(seed, link, second)));
+    rates.sum::<u64>() as f64 / count * EFFICIENCY
+}
+
 /// What all links together could deliver, in bit/s.
 #[must_use]
 pub fn bound(links: &[LinkConfig]) -> f64 {

@@ -30,6 +30,13 @@ impl RoundMax {
         }
     }
 
+    /// Forgets what is older than this round, but for the newest.
+    pub(super) fn forget_before(&mut self, round: u64) {
+        while self.entries.len() > 1 && self.entries.front().is_some_and(|&(first, _)| first < round) {
+            self.entries.pop_front();
+        }
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.entries.front().map_or(0, |&(_, value)| value)
     }
@@ -100,6 +107,18 @@ mod tests {
         assert_eq!(filter.get(), 8);
         filter.update(9, 2);
         assert_eq!(filter.get(), 2);
+    }
+
+    #[test]
+    fn older_rounds_are_forgotten_but_never_all() {
+        let mut filter = RoundMax::new(10);
+        for (round, value) in [(0, 10), (1, 8), (2, 5)] {
+            filter.update(round, value);
+        }
+        filter.forget_before(1);
+        assert_eq!(filter.get(), 8);
+        filter.forget_before(9);
+        assert_eq!(filter.get(), 5);
     }
 
     #[test]

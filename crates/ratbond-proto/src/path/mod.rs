@@ -100,7 +100,10 @@ impl PathModel {
         self.loss.add(now, sample, usual_rtt);
         if let Some(rate) = &sample.rate {
             let bytes_per_s = (rate.rate_bps() as f64 / 8.0 / (1.0 - self.loss.fraction())) as u64;
-            if !rate.app_limited || bytes_per_s > self.rate.get() {
+            if self.was_busy(rate, usual_rtt) {
+                self.rate.forget_before(self.round.count().saturating_sub(1));
+                self.rate.update(self.round.count(), bytes_per_s);
+            } else if !rate.app_limited || bytes_per_s > self.rate.get() {
                 self.rate.update(self.round.count(), bytes_per_s);
             }
         }
@@ -121,6 +124,15 @@ impl PathModel {
         };
         self.phase = self.phase.next(&facts);
         self.apply(sample);
+    }
+
+    /// Whether the path forwarded all the time that a sample spans, however little there was to send: no packet of two rounds found
+    /// its queue short, and a path that stood still for another reason would not hold so much. The sample is then what it carries
+    /// now, and what it carried before is over: otherwise a path that became slower would be taken for the fast one until
+    /// somebody has a backlog for it.
+    fn was_busy(&self, rate: &RateSample, usual_rtt: Duration) -> bool {
+        self.round.least_of_two().is_some_and(|rtt| rtt > queued_rtt(usual_rtt))
+            && rate.in_flight_bytes_at_send >= INITIAL_WINDOW_BYTES.min(self.bdp_bytes() / 2)
     }
 
     /// Learns how long the way there took, on the peer's clock: see [`one_way_us`](Self::one_way_us).

@@ -201,6 +201,11 @@ impl Round {
         self.last_rtt
     }
 
+    /// The least round trip of the last full round and the one that goes on.
+    pub fn least_of_two(&self) -> Option<Duration> {
+        Some(self.last_rtt?.min(self.least_rtt.unwrap_or(Duration::MAX)))
+    }
+
     /// Of the round that goes on, or while that has none, of the last.
     pub fn longest_rtt(&self) -> Option<Duration> {
         self.longest_rtt.or(self.last_longest_rtt)

@@ -30,6 +30,8 @@ struct Bottleneck {
     sent: u64,
     delivered: u64,
     worst_queue: Duration,
+    /// Whoever sends through it has so many bytes on their way and no backlog, as a download whose window is full.
+    most_in_flight: u64,
 }
 
 impl Bottleneck {
@@ -48,7 +50,16 @@ impl Bottleneck {
             sent: 0,
             delivered: 0,
             worst_queue: Duration::ZERO,
+            most_in_flight: u64::MAX,
         }
+    }
+
+    fn has_work(&self) -> bool {
+        self.in_flight + SEGMENT <= self.most_in_flight
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight + SEGMENT <= self.path.window_bytes()
     }
 
     fn send(&mut self) {
@@ -88,12 +99,14 @@ impl Bottleneck {
         let end = self.now + duration;
         let (before, start) = (self.delivered, self.now);
         while self.now < end {
-            while self.in_flight + SEGMENT <= self.path.window_bytes() && self.path.may_send(self.now) {
+            while self.has_work() && self.has_room() && self.path.may_send(self.now) {
                 self.send();
             }
+            if !self.has_work() && self.has_room() {
+                self.estimator.on_app_limited(self.in_flight);
+            }
             let next_ack = self.flight.front().map_or(end, |flight| flight.acked);
-            let open = self.in_flight + SEGMENT <= self.path.window_bytes();
-            let next_send = if open { self.path.next_send() } else { end };
+            let next_send = if self.has_work() && self.has_room() { self.path.next_send() } else { end };
             self.now = next_ack.min(next_send).max(self.now + Duration::from_nanos(1));
             while self.flight.front().is_some_and(|flight| flight.acked <= self.now) {
                 if let Some(flight) = self.flight.pop_front() {
@@ -144,6 +157,34 @@ fn a_rate_that_changed_is_followed_within_two_seconds() {
         assert!(used > 0.93, "rate times {factor}: {used:.3} used");
         assert!(link.worst_queue < Duration::from_millis(60), "rate times {factor}: {:?}", link.worst_queue);
     }
+}
+
+/// A download whose window is smaller than ours keeps the queue of a path that became slower, and never a backlog before it.
+#[test]
+fn a_path_that_became_slower_is_known_for_it_without_a_backlog() {
+    let mut link = Bottleneck::new(56.0, 20, 100, 0);
+    link.run(Duration::from_secs(8));
+    link.rate = 12.0 * 125_000.0;
+    link.most_in_flight = 150_000;
+    let used = link.run(Duration::from_secs(2));
+    assert!(used > 0.95, "{used:.3} of the rate");
+    let known = link.path.rate_bytes_per_s() as f64 / link.rate;
+    assert!((0.9..1.2).contains(&known), "taken for {known:.2} times as fast as it is");
+    link.worst_queue = Duration::ZERO;
+    link.run(Duration::from_secs(2));
+    assert!(link.worst_queue < Duration::from_millis(40), "a queue of {:?} stands", link.worst_queue);
+}
+
+/// A longer way is no queue: what little is sent over it does not say what it carries.
+#[test]
+fn a_quiet_path_that_became_longer_keeps_its_rate() {
+    let mut link = Bottleneck::new(50.0, 20, 100, 0);
+    link.run(Duration::from_secs(8));
+    link.delay *= 3;
+    link.most_in_flight = 4 * SEGMENT;
+    link.run(Duration::from_secs(2));
+    let known = link.path.rate_bytes_per_s() as f64 / link.rate;
+    assert!(known > 0.9, "taken for {known:.2} times as fast as it is");
 }
 
 /// Sparse traffic with noisy round trips must not be taken for what the path can carry.
