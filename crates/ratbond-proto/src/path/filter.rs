@@ -37,6 +37,14 @@ impl RoundMax {
         }
     }
 
+    /// No value of any round was above this.
+    pub(super) fn limit(&mut self, round: u64, most: u64) {
+        if self.get() > most {
+            self.entries.clear();
+            self.entries.push_back((round, most));
+        }
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.entries.front().map_or(0, |&(_, value)| value)
     }

@@ -94,9 +94,12 @@ impl PathModel {
             self.jitter.update(rtt);
         }
         let Some(min_rtt) = self.min_rtt.get() else { return };
-        let new_round = self.round.advance(sample);
         // Round trips up to here need no queue to explain them.
         let usual_rtt = min_rtt + self.jitter.spread();
+        let new_round = self.round.advance(sample, usual_rtt + ACK_CLUMP, self.much_in_flight());
+        if new_round && let Some(most) = self.round.rate_by_waits() {
+            self.rate.limit(self.round.count(), most);
+        }
         self.loss.add(now, sample, usual_rtt);
         if let Some(rate) = &sample.rate {
             let bytes_per_s = (rate.rate_bps() as f64 / 8.0 / (1.0 - self.loss.fraction())) as u64;
@@ -127,12 +130,17 @@ impl PathModel {
     }
 
     /// Whether the path forwarded all the time that a sample spans, however little there was to send: no packet of two rounds found
-    /// its queue short, and a path that stood still for another reason would not hold so much. The sample is then what it carries
+    /// its queue short. The sample is then what it carries
     /// now, and what it carried before is over: otherwise a path that became slower would be taken for the fast one until
     /// somebody has a backlog for it.
     fn was_busy(&self, rate: &RateSample, usual_rtt: Duration) -> bool {
         self.round.least_of_two().is_some_and(|rtt| rtt > queued_rtt(usual_rtt))
-            && rate.in_flight_bytes_at_send >= INITIAL_WINDOW_BYTES.min(self.bdp_bytes() / 2)
+            && rate.in_flight_bytes_at_send >= self.much_in_flight()
+    }
+
+    /// With so much on its way a longer round trip is a queue; with less it may be a longer path.
+    fn much_in_flight(&self) -> u64 {
+        INITIAL_WINDOW_BYTES.min(self.bdp_bytes() / 2)
     }
 
     /// Learns how long the way there took, on the peer's clock: see [`one_way_us`](Self::one_way_us).

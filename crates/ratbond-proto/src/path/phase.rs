@@ -23,6 +23,8 @@ const QUEUE: Duration = Duration::from_millis(40);
 /// On paths longer than this start-up and probes, which learn a round trip later what they have done, send less more: a probe fills a
 /// queue of 60 ms at first, not a quarter of the path.
 const SHORT_PATH: Duration = Duration::from_millis(240);
+/// So many rounds in a row have a packet that waited, before a rate is concluded from it.
+const WAITING_ROUNDS: usize = 3;
 /// A probe found more if the rate rose by at least this.
 const FOUND_MORE: f64 = 1.08;
 
@@ -186,6 +188,10 @@ pub(super) struct Round {
     last_longest_rtt: Option<Duration>,
     most_in_flight_bytes: u64,
     last_in_flight_bytes: u64,
+    /// How long the packet waited that waited longest of the round that goes on, and behind how many bytes at most.
+    longest_wait: Option<(Duration, u64)>,
+    /// By the longest waits of the last full rounds: what the path carried at most, in bytes a second.
+    by_waits: [Option<u64>; WAITING_ROUNDS],
 }
 
 impl Round {
@@ -206,13 +212,22 @@ impl Round {
         Some(self.last_rtt?.min(self.least_rtt.unwrap_or(Duration::MAX)))
     }
 
+    /// What the path carries at most, in bytes a second: while a packet waits, the path forwards what is before it, and that is less than
+    /// what was in flight when it left. None unless packets waited in each of the last rounds, since a radio that stood still
+    /// for once is no slow one. Bursts with a pause after each show this, where every round has a packet that did not wait.
+    pub fn rate_by_waits(&self) -> Option<u64> {
+        self.by_waits.iter().copied().reduce(|one, other| Some(one?.max(other?))).flatten()
+    }
+
     /// Of the round that goes on, or while that has none, of the last.
     pub fn longest_rtt(&self) -> Option<Duration> {
         self.longest_rtt.or(self.last_longest_rtt)
     }
 
-    /// Takes in a sample; returns whether it begins a round.
-    pub fn advance(&mut self, sample: &AckSample) -> bool {
+    /// Takes in a sample; returns whether it begins a round. What took longer than `bare_rtt` waited, if at least `much_bytes` were in
+    /// flight with it.
+    pub fn advance(&mut self, sample: &AckSample, bare_rtt: Duration, much_bytes: u64) -> bool {
+        self.note_wait(sample, bare_rtt, much_bytes);
         if let Some(rtt) = sample.rtt {
             self.least_rtt = Some(self.least_rtt.map_or(rtt, |least| least.min(rtt)));
             self.longest_rtt = self.longest_rtt.max(Some(rtt));
@@ -223,11 +238,23 @@ impl Round {
         else {
             return false;
         };
+        let by_wait =
+            self.longest_wait.take().map(|(wait, bytes)| (bytes as f64 / wait.as_secs_f64()) as u64);
+        self.by_waits.rotate_right(1);
+        self.by_waits[0] = by_wait;
         self.count += 1;
         self.ends_at_delivered = rate.total_delivered_bytes;
         self.last_rtt = self.least_rtt.take();
         self.last_longest_rtt = self.longest_rtt.take();
         self.last_in_flight_bytes = std::mem::take(&mut self.most_in_flight_bytes);
         true
+    }
+
+    fn note_wait(&mut self, sample: &AckSample, bare_rtt: Duration, much_bytes: u64) {
+        let (Some(rtt), Some(rate)) = (sample.rtt, &sample.rate) else { return };
+        let (wait, bytes) = (rtt.saturating_sub(bare_rtt), rate.in_flight_bytes_at_send);
+        if bytes >= much_bytes && wait > self.longest_wait.map_or(Duration::ZERO, |(longest, _)| longest) {
+            self.longest_wait = Some((wait, bytes));
+        }
     }
 }

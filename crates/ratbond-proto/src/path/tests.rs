@@ -175,6 +175,35 @@ fn a_path_that_became_slower_is_known_for_it_without_a_backlog() {
     assert!(link.worst_queue < Duration::from_millis(40), "a queue of {:?} stands", link.worst_queue);
 }
 
+/// Bursts with a pause after each, as of a download that waits for repairs: every round has packets that found no queue, and no
+/// sample is of a path that was busy all the time.
+#[test]
+fn a_path_that_became_slower_is_known_for_it_by_bursts() {
+    let mut link = Bottleneck::new(26.0, 20, 100, 0);
+    link.run(Duration::from_secs(8));
+    link.rate = 6.0 * 125_000.0;
+    for _ in 0..10 {
+        link.most_in_flight = 60_000;
+        link.run(Duration::from_millis(10));
+        link.most_in_flight = 0;
+        link.run(Duration::from_millis(130));
+        assert_eq!(link.in_flight, 0);
+    }
+    let known = link.path.rate_bytes_per_s() as f64 / link.rate;
+    assert!((0.8..1.5).contains(&known), "taken for {known:.2} times as fast as it is");
+}
+
+/// A radio that stands still for a moment is as fast as before.
+#[test]
+fn a_path_that_stands_still_once_keeps_its_rate() {
+    let mut link = Bottleneck::new(50.0, 20, 300, 0);
+    link.run(Duration::from_secs(8));
+    link.free_at = link.now + Duration::from_millis(100);
+    link.run(Duration::from_millis(500));
+    let known = link.path.rate_bytes_per_s() as f64 / link.rate;
+    assert!(known > 0.9, "taken for {known:.2} times as fast as it is");
+}
+
 /// A longer way is no queue: what little is sent over it does not say what it carries.
 #[test]
 fn a_quiet_path_that_became_longer_keeps_its_rate() {
