@@ -69,7 +69,11 @@ impl PacketPool {
 
     /// An empty packet with at least [`PACKET_CAPACITY`] bytes of room.
     pub fn take(&mut self) -> Packet {
-        Packet { bytes: self.free.pop().unwrap_or_else(|| Vec::with_capacity(PACKET_CAPACITY)) }
+        let bytes = self.free.pop().unwrap_or_else(|| Vec::with_capacity(PACKET_CAPACITY));
+        if let Some(next) = self.free.last() {
+            prefetch(next);
+        }
+        Packet { bytes }
     }
 
     /// A packet that holds a copy of `bytes`.
@@ -90,3 +94,17 @@ impl PacketPool {
         }
     }
 }
+
+/// Fetches a buffer's memory into the cache while other work goes on. With thousands of packets in flight it was last used long ago,
+/// and what is done next to a packet would wait until the copy into it has found its memory.
+#[cfg(target_arch = "x86_64")]
+fn prefetch(buffer: &[u8]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in (0..1536).step_by(64) {
+        // SAFETY: a prefetch reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(buffer.as_ptr().wrapping_add(line).cast()) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_buffer: &[u8]) {}

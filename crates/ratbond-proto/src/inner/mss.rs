@@ -49,6 +49,12 @@ pub fn clamp(packet: &mut [u8], mtu: usize) -> bool {
     true
 }
 
+/// Whether an IP packet begins a TCP connection, in either direction.
+pub fn is_syn(packet: &[u8]) -> bool {
+    let Some((IPPROTO_TCP, at)) = transport_of(packet) else { return false };
+    packet.get(at + 13).is_some_and(|flags| flags & SYN != 0)
+}
+
 /// Where the value of the option stands in a TCP header.
 fn find_mss(header: &[u8]) -> Option<usize> {
     let mut at = TCP_HEADER_LEN;

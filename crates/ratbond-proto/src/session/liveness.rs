@@ -96,6 +96,7 @@ impl<L: Link> Session<L> {
             slot.last_message = now;
         }
         self.update_usable();
+        self.followed_at = None;
         if !was_carrying {
             self.events.push_back(Event::WanUp(wan));
         }

@@ -81,6 +81,10 @@ pub struct Session<L: Link> {
     pool: PacketPool,
     cursor: usize,
     burst: usize,
+    /// When the links were last looked at to spread packets.
+    looked_at: Option<Time>,
+    /// When their packet limits were.
+    followed_at: Option<Time>,
     stats: SessionStats,
 }
 
@@ -112,6 +116,8 @@ impl<L: Link> Session<L> {
             pool: PacketPool::new(4096),
             cursor: 0,
             burst: 0,
+            looked_at: None,
+            followed_at: None,
             stats: SessionStats::default(),
         }
     }
@@ -183,10 +189,12 @@ impl<L: Link> Session<L> {
         slot.traffic.wire_rx_datagrams += 1;
         slot.traffic.wire_rx_bytes += wire_bytes as u64;
         let mut received = std::mem::take(&mut self.received);
+        let limit = slot.link.packet_limit();
         let valid = slot.link.receive(now, data, &mut received, &mut self.pool);
         if !received.is_empty() {
             slot.last_message = now;
         }
+        let changes_limit = slot.link.packet_limit() != limit;
         if valid {
             self.heard(now, position);
         }
@@ -195,7 +203,10 @@ impl<L: Link> Session<L> {
         }
         self.received = received;
         self.collect_lost(id);
-        self.follow_packet_limits(now);
+        // Datagrams come by dozens at one time, and seldom change it.
+        if changes_limit || self.followed_at.replace(now) != Some(now) {
+            self.follow_packet_limits(now);
+        }
         if now >= self.adapt_at
             && let Some(numbered) = &mut self.numbered
         {

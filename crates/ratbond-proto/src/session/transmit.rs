@@ -50,8 +50,10 @@ impl<L: Link> Session<L> {
         if !self.mtu.fits(bytes.len()) {
             return self.refuse(now, bytes);
         }
+        // Asked of what has lain there for long: to read what was just copied takes longer.
+        let is_syn = L::NUMBERED && flow.tcp && mss::is_syn(bytes);
         let mut packet = self.pool.copy_of(bytes);
-        if L::NUMBERED {
+        if is_syn {
             mss::clamp(packet.as_mut_slice(), self.mtu.both);
         }
         self.enqueue(Queued { packet, flow, since: now });
@@ -60,7 +62,10 @@ impl<L: Link> Session<L> {
     /// Appends the next datagram to `out`; returns its route. `None` when nothing is due.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Route> {
         self.refuse_stranded(now);
-        self.look(now);
+        if self.burst == 0 || self.looked_at != Some(now) {
+            self.looked_at = Some(now);
+            self.look(now);
+        }
         for _ in 0..=self.slots.len() {
             if self.burst >= BURST_DATAGRAMS || self.cursor >= self.slots.len() {
                 self.next_slot();
