@@ -7,8 +7,9 @@ use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_sim::pair::Pair;
 use ratbond_sim::scenario::{
     Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, redraw,
-    redrawn_bound, redrawn_bps, run, satellite, varying,
+    redrawn_bound, redrawn_bps, run, run_flows, satellite, varying,
 };
+use ratbond_sim::tcp::{BOND_PACKET_BYTES, Tcp};
 
 fn downloads(links: &[LinkConfig], count: u16, seconds: usize, seed: u64) -> Outcome {
     run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |_, _| {})
@@ -94,7 +95,7 @@ fn a_download_over_clean_links_is_hardly_sent_twice() {
 }
 
 /// For people who change the model: `cargo test --test adaptive_download figures -- --ignored --nocapture`, with
-/// `ONLY=dsl_lte,four`, `SECONDS=30`, `SEED=2` and `LINKS=1` in the environment.
+/// `ONLY=dsl_lte,four`, `SECONDS=30`, `SEED=2`, `BBR=1` and `LINKS=1` in the environment.
 #[test]
 #[ignore = "prints figures of all scenarios"]
 #[allow(clippy::disallowed_methods, reason = "asked for by a person, who has no other way to choose")]
@@ -143,6 +144,13 @@ fn show_varying(count: u16, (seconds, seed): (usize, u64), shows_links: bool) {
     );
 }
 
+#[allow(clippy::disallowed_methods, reason = "see figures")]
+fn flows(count: u16) -> Vec<Tcp> {
+    let is_bbr = std::env::var("BBR").is_ok();
+    let flow = |number| Tcp::with_packets(number, BOND_PACKET_BYTES);
+    (0..count).map(|number| if is_bbr { flow(number).with_bbr() } else { flow(number) }).collect()
+}
+
 /// What the sending end knows of its links.
 fn show_links(pair: &Pair, second: usize) {
     let report = pair.server.endpoint.reports().remove(0);
@@ -167,12 +175,12 @@ fn show_links(pair: &Pair, second: usize) {
 }
 
 fn show(name: &str, links: &[LinkConfig], count: u16, (seconds, seed): (usize, u64), shows_links: bool) {
-    let outcome =
-        run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |pair, second| {
-            if shows_links {
-                show_links(pair, second);
-            }
-        });
+    let mut pair = connected(SchedulerKind::Adaptive, links, seed);
+    let outcome = run_flows(&mut pair, flows(count), seconds, |pair, second| {
+        if shows_links {
+            show_links(pair, second);
+        }
+    });
     let (from, bound) = (seconds / 3, bound(links));
     let extra = outcome.ping_p99_from(from as f64).saturating_sub(idle_rtt(links));
     println!(

@@ -176,9 +176,19 @@ pub fn run(
     pair: &mut Pair,
     count: u16,
     seconds: usize,
+    each_second: impl FnMut(&mut Pair, usize),
+) -> Outcome {
+    let flows = (0..count).map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES)).collect();
+    run_flows(pair, flows, seconds, each_second)
+}
+
+/// The same with these downloads.
+pub fn run_flows(
+    pair: &mut Pair,
+    mut flows: Vec<Tcp>,
+    seconds: usize,
     mut each_second: impl FnMut(&mut Pair, usize),
 ) -> Outcome {
-    let mut flows: Vec<Tcp> = (0..count).map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES)).collect();
     let mut outcome =
         Outcome { seconds: Vec::new(), pings: Vec::new(), pings_sent: 0, timeouts: 0, backoffs: 0 };
     let (mut sent, mut next) = (Vec::<Time>::new(), pair.now);

@@ -3,6 +3,7 @@
 //! Enough of RFC 9438, RFC 2018 and RFC 8985 to load a bond as the kernel's TCP does: self-clocked, backlogged, put off by
 //! drops, reordering and growing delay.
 
+mod bbr;
 mod cubic;
 mod download;
 mod receiver;
@@ -10,6 +11,8 @@ mod receiver;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use bbr::Bbr;
+use bbr::Delivery;
 pub use cubic::Cubic;
 pub(crate) use download::receive;
 pub use download::{download, download_beside};
@@ -27,6 +30,8 @@ pub const HEADER_BYTES: usize = 52;
 /// What a kernel's send buffer holds.
 const MAX_BYTES: usize = 4 << 20;
 const MIN_RTO: Duration = Duration::from_millis(200);
+/// How often callers let a transfer send, at least.
+const STEP: Duration = Duration::from_millis(1);
 /// How often a sender with holes looks whether one of them has grown old enough to be a loss.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -37,11 +42,55 @@ enum Fate {
     Lost,
 }
 
+/// How a sender finds out how fast it may be.
+#[derive(Debug)]
+pub enum Congestion {
+    /// By losses.
+    Cubic(Cubic),
+    /// By a model of the path.
+    Bbr(Bbr),
+}
+
+impl Congestion {
+    fn window(&self) -> f64 {
+        match self {
+            Self::Cubic(cubic) => cubic.window(),
+            Self::Bbr(bbr) => bbr.window(),
+        }
+    }
+
+    fn least_rtt(&self) -> Duration {
+        match self {
+            Self::Cubic(cubic) => cubic.least_rtt(),
+            Self::Bbr(bbr) => bbr.least_rtt(),
+        }
+    }
+
+    fn pace(&self) -> Option<f64> {
+        match self {
+            Self::Cubic(_) => None,
+            Self::Bbr(bbr) => bbr.pace(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Segment {
     sent: Time,
+    /// What had arrived then, when the last of it had, and when what it came with was sent.
+    delivered: u64,
+    delivered_at: Time,
+    first_sent: Time,
     fate: Fate,
     resent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    sent: Time,
+    delivered: u64,
+    delivered_at: Time,
+    first_sent: Time,
 }
 
 /// One transfer: its sender at one end of a pair and its receiver at the other. It has always something to send.
@@ -50,8 +99,13 @@ pub struct Tcp {
     flow: u16,
     from: Role,
     packet_bytes: usize,
-    /// The congestion window.
-    pub window: Cubic,
+    /// Its congestion control.
+    pub congestion: Congestion,
+    delivered: u64,
+    delivered_at: Time,
+    first_sent: Time,
+    /// When the pace lets the next segment go.
+    next_send: Time,
     /// Segments from `acked` on.
     segments: VecDeque<Segment>,
     acked: u32,
@@ -60,6 +114,8 @@ pub struct Tcp {
     lost: usize,
     recovery_until: u32,
     newest_arrived: Time,
+    /// The newest segment that an acknowledgement tells of.
+    newest: Option<Newest>,
     /// Smoothed round trip.
     pub srtt: Duration,
     progress_at: Time,
@@ -92,7 +148,11 @@ impl Tcp {
             flow: flow * 2,
             from,
             packet_bytes,
-            window: Cubic::default(),
+            congestion: Congestion::Cubic(Cubic::default()),
+            delivered: 0,
+            delivered_at: Time::ZERO,
+            first_sent: Time::ZERO,
+            next_send: Time::ZERO,
             segments: VecDeque::new(),
             acked: 0,
             out: 0,
@@ -100,6 +160,7 @@ impl Tcp {
             lost: 0,
             recovery_until: 0,
             newest_arrived: Time::ZERO,
+            newest: None,
             srtt: Duration::ZERO,
             progress_at: Time::ZERO,
             timeouts: 0,
@@ -107,6 +168,12 @@ impl Tcp {
             resent: 0,
             receiver: Receiver::default(),
         }
+    }
+
+    /// The same with a BBR sender.
+    #[must_use]
+    pub fn with_bbr(self) -> Self {
+        Self { congestion: Congestion::Bbr(Bbr::default()), ..self }
     }
 
     /// The flow's number in its packets.
@@ -155,7 +222,9 @@ impl Tcp {
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         let look = (self.sacked > 0).then(|| now + LOOK_EVERY);
         let timeout = (!self.segments.is_empty()).then(|| self.times_out_at() + Duration::from_nanos(1));
-        [look, timeout, self.receiver.ack_due].into_iter().flatten().min()
+        let is_open = self.out as f64 + 1.0 <= self.congestion.window();
+        let paced = (is_open && now < self.next_send).then_some(self.next_send);
+        [look, timeout, self.receiver.ack_due, paced].into_iter().flatten().min()
     }
 
     /// Segments that have arrived in order.
@@ -182,18 +251,33 @@ impl Tcp {
 
     /// A segment has arrived: what it tells of time.
     fn learn(&mut self, now: Time, index: usize) {
-        let Segment { sent, resent, .. } = self.segments[index];
+        let segment = &self.segments[index];
+        let (sent, resent) = (segment.sent, segment.resent);
+        self.delivered += 1;
+        self.delivered_at = now;
+        if self.newest.is_none_or(|newest| (newest.sent, newest.delivered) <= (sent, segment.delivered)) {
+            self.newest = Some(Newest {
+                sent,
+                delivered: segment.delivered,
+                delivered_at: segment.delivered_at,
+                first_sent: segment.first_sent,
+            });
+        }
         self.newest_arrived = self.newest_arrived.max(sent);
         if !resent {
             let rtt = now.saturating_since(sent);
             self.srtt = if self.srtt.is_zero() { rtt } else { (self.srtt * 7 + rtt) / 8 };
-            self.window.on_rtt(rtt, self.acked, self.next());
+            let next = self.next();
+            if let Congestion::Cubic(cubic) = &mut self.congestion {
+                cubic.on_rtt(rtt, self.acked, next);
+            }
         }
     }
 
     fn on_ack(&mut self, now: Time, cumulative: u32, ranges: &[(u32, u32)]) {
         let arrived_before = self.sacked;
         let mut newly = 0;
+        self.newest = None;
         while self.acked < cumulative && !self.segments.is_empty() {
             if self.segments[0].fate != Fate::Sacked {
                 self.learn(now, 0);
@@ -215,8 +299,26 @@ impl Tcp {
                 }
             }
         }
-        if self.acked >= self.recovery_until && arrived_before == 0 {
-            self.window.on_ack(now, f64::from(newly), self.srtt);
+        match &mut self.congestion {
+            Congestion::Cubic(cubic) if self.acked >= self.recovery_until && arrived_before == 0 => {
+                cubic.on_ack(now, f64::from(newly), self.srtt);
+            }
+            Congestion::Cubic(_) => {}
+            Congestion::Bbr(bbr) => {
+                let Some(newest) = self.newest else { return };
+                self.first_sent = newest.sent;
+                bbr.on_delivery(
+                    now,
+                    &Delivery {
+                        delivered: self.delivered,
+                        prior: newest.delivered,
+                        interval: (newest.sent.saturating_since(newest.first_sent))
+                            .max(now.saturating_since(newest.delivered_at)),
+                        rtt: now.saturating_since(newest.sent),
+                        out: self.out,
+                    },
+                );
+            }
         }
     }
 
@@ -225,10 +327,10 @@ impl Tcp {
         if self.sacked == 0 {
             return;
         }
-        let least = self.window.least_rtt();
+        let least = self.congestion.least_rtt();
         let allowed = self.srtt.max(least) + least / 4;
         for index in 0..self.segments.len() {
-            let Segment { sent, fate, resent } = self.segments[index];
+            let Segment { sent, fate, resent, .. } = self.segments[index];
             if fate != Fate::Out {
                 continue;
             }
@@ -242,7 +344,9 @@ impl Tcp {
             if self.acked + index as u32 >= self.recovery_until {
                 self.recovery_until = self.next();
                 self.backoffs += 1;
-                self.window.on_loss();
+                if let Congestion::Cubic(cubic) = &mut self.congestion {
+                    cubic.on_loss();
+                }
             }
         }
     }
@@ -258,7 +362,9 @@ impl Tcp {
     fn time_out(&mut self, now: Time) {
         self.timeouts += 1;
         self.progress_at = now;
-        self.window.on_timeout();
+        if let Congestion::Cubic(cubic) = &mut self.congestion {
+            cubic.on_timeout();
+        }
         self.recovery_until = self.next();
         for index in 0..self.segments.len() {
             if self.segments[index].fate == Fate::Out {
@@ -269,14 +375,23 @@ impl Tcp {
 
     /// The next segment that the window lets go: of those that are lost, else a new one.
     fn next_segment(&mut self, now: Time) -> Option<u32> {
-        if self.out as f64 + 1.0 > self.window.window() {
+        if self.out as f64 + 1.0 > self.congestion.window() || now < self.next_send {
             return None;
         }
+        if let Some(pace) = self.congestion.pace() {
+            // What a step of the caller was late for is made up for.
+            self.next_send = self.next_send.max(now - STEP) + Duration::from_secs_f64(1.0 / pace.max(1.0));
+        }
+        if self.out == 0 {
+            (self.first_sent, self.delivered_at) = (now, now);
+        }
+        let record = (self.delivered, self.delivered_at, self.first_sent);
         if self.lost > 0 {
             let index = self.segments.iter().position(|segment| segment.fate == Fate::Lost)?;
             self.set(index, Fate::Out);
-            self.segments[index].sent = now;
-            self.segments[index].resent = true;
+            let segment = &mut self.segments[index];
+            (segment.sent, segment.resent) = (now, true);
+            (segment.delivered, segment.delivered_at, segment.first_sent) = record;
             self.resent += 1;
             return Some(self.acked + index as u32);
         }
@@ -287,7 +402,15 @@ impl Tcp {
         if self.segments.is_empty() {
             self.progress_at = now;
         }
-        self.segments.push_back(Segment { sent: now, fate: Fate::Out, resent: false });
+        let (delivered, delivered_at, first_sent) = record;
+        self.segments.push_back(Segment {
+            sent: now,
+            delivered,
+            delivered_at,
+            first_sent,
+            fate: Fate::Out,
+            resent: false,
+        });
         self.out += 1;
         Some(sequence)
     }
