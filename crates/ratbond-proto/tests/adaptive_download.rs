@@ -67,6 +67,21 @@ fn six_downloads_fill_a_near_link_and_one_by_satellite() {
     assert_used(&satellite(), 6, (34, 22), 0.93, 40);
 }
 
+/// BBR keeps no backlog, but between links of one delay it needs none. Every ten seconds it looks at the bare round trip, which costs it a
+/// fifth of a second.
+#[test]
+fn downloads_with_bbr_fill_equal_links() {
+    for count in [1, 6] {
+        let flows = (0..count).map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES).with_bbr()).collect();
+        let mut pair = connected(SchedulerKind::Adaptive, &equal(), 1);
+        let outcome = run_flows(&mut pair, flows, 20, |_, _| {});
+        let used = outcome.share_from(3, bound(&equal()));
+        assert!(used >= 0.96, "{count} downloads use {used:.3} of the bound: {:?}", outcome.seconds);
+        let extra = outcome.ping_p99_from(3.0).saturating_sub(idle_rtt(&equal()));
+        assert!(extra <= Duration::from_millis(20), "a ping takes {extra:?} longer");
+    }
+}
+
 /// No rate is above 60 Mbit/s or below 5, and each holds for 5 s.
 #[test]
 fn rates_that_change_are_followed_by_a_download_with_a_backlog_or_without() {
