@@ -1,4 +1,4 @@
-//! Transfers: CUBIC senders with selective acknowledgements, RACK's loss detection and delayed acks.
+//! Transfers: CUBIC or BBR senders with selective acknowledgements, RACK's loss detection and delayed acks.
 //!
 //! Enough of RFC 9438, RFC 2018 and RFC 8985 to load a bond as the kernel's TCP does: self-clocked, backlogged, put off by
 //! drops, reordering and growing delay.
