@@ -17,6 +17,10 @@ const FULL_ROUNDS: u32 = 3;
 const FULL_GROWTH: f64 = 1.25;
 /// What segmentation offload keeps busy at both ends (`bbr_quantization_budget`).
 const QUANTA: f64 = 6.0;
+/// How long the most that was acknowledged ahead of the rate is remembered: the present and the former so many rounds.
+const CLUMP_ROUNDS: u64 = 5;
+/// No more than this, at the rate, is added to the window for clumps.
+const MAX_CLUMP: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
@@ -33,12 +37,42 @@ pub struct Delivery {
     pub delivered: u64,
     /// How many had when the newest of them was sent.
     pub prior: u64,
+    /// Of them, those that this acknowledgement tells of.
+    pub acked: u64,
     /// In which time the difference arrived.
     pub interval: Duration,
     /// The newest one's round trip.
     pub rtt: Duration,
     /// Segments that are still out.
     pub out: usize,
+}
+
+/// Acknowledgements that come in clumps: how many segments more than the rate makes (`bbr_update_ack_aggregation`).
+#[derive(Debug, Default)]
+struct Clumps {
+    since: Time,
+    acked: f64,
+    /// The most of the present rounds and of the former.
+    most: [f64; 2],
+    from_round: u64,
+}
+
+impl Clumps {
+    fn on_delivery(&mut self, now: Time, acked: u64, (rate, round, window): (f64, u64, f64)) {
+        if round >= self.from_round + CLUMP_ROUNDS {
+            (self.most, self.from_round) = ([0.0, self.most[0]], round);
+        }
+        let mut expected = rate * now.saturating_since(self.since).as_secs_f64();
+        if self.acked <= expected {
+            (self.since, self.acked, expected) = (now, 0.0, 0.0);
+        }
+        self.acked += acked as f64;
+        self.most[0] = self.most[0].max((self.acked - expected).min(window));
+    }
+
+    fn extra(&self, rate: f64) -> f64 {
+        self.most[0].max(self.most[1]).min(rate * MAX_CLUMP.as_secs_f64())
+    }
 }
 
 /// See the module.
@@ -55,6 +89,7 @@ pub struct Bbr {
     min_rtt_at: Time,
     phase: usize,
     phase_at: Time,
+    clumps: Clumps,
 }
 
 impl Default for Bbr {
@@ -70,6 +105,7 @@ impl Default for Bbr {
             min_rtt_at: Time::ZERO,
             phase: 0,
             phase_at: Time::ZERO,
+            clumps: Clumps::default(),
         }
     }
 }
@@ -83,7 +119,9 @@ impl Bbr {
         }
         match self.mode {
             Mode::ProbeRtt { .. } => LEAST_WINDOW,
-            Mode::ProbeRate => (WINDOW_GAIN * self.held() + QUANTA).max(LEAST_WINDOW),
+            Mode::ProbeRate => {
+                (WINDOW_GAIN * self.held() + self.clumps.extra(self.rate()) + QUANTA).max(LEAST_WINDOW)
+            }
             Mode::Startup | Mode::Drain => (HIGH_GAIN * self.held() + QUANTA).max(10.0),
         }
     }
@@ -122,6 +160,7 @@ impl Bbr {
         if delivery.interval >= self.min_rtt.min(delivery.rtt) && !delivery.interval.is_zero() {
             self.add_rate((delivery.delivered - delivery.prior) as f64 / delivery.interval.as_secs_f64());
         }
+        self.clumps.on_delivery(now, delivery.acked, (self.rate(), self.round, self.window()));
         let expired = now.saturating_since(self.min_rtt_at) > MIN_RTT_WINDOW;
         if delivery.rtt <= self.min_rtt || expired {
             (self.min_rtt, self.min_rtt_at) = (delivery.rtt, now);

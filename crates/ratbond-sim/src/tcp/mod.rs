@@ -74,23 +74,21 @@ impl Congestion {
     }
 }
 
-#[derive(Debug)]
-struct Segment {
-    sent: Time,
+/// What is noted of a segment when it leaves.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    at: Time,
     /// What had arrived then, when the last of it had, and when what it came with was sent.
     delivered: u64,
     delivered_at: Time,
     first_sent: Time,
-    fate: Fate,
-    resent: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Newest {
-    sent: Time,
-    delivered: u64,
-    delivered_at: Time,
-    first_sent: Time,
+#[derive(Debug)]
+struct Segment {
+    sending: Sending,
+    fate: Fate,
+    resent: bool,
 }
 
 /// One transfer: its sender at one end of a pair and its receiver at the other. It has always something to send.
@@ -115,7 +113,7 @@ pub struct Tcp {
     recovery_until: u32,
     newest_arrived: Time,
     /// The newest segment that an acknowledgement tells of.
-    newest: Option<Newest>,
+    newest: Option<Sending>,
     /// Smoothed round trip.
     pub srtt: Duration,
     progress_at: Time,
@@ -251,21 +249,15 @@ impl Tcp {
 
     /// A segment has arrived: what it tells of time.
     fn learn(&mut self, now: Time, index: usize) {
-        let segment = &self.segments[index];
-        let (sent, resent) = (segment.sent, segment.resent);
+        let Segment { sending, resent, .. } = self.segments[index];
         self.delivered += 1;
         self.delivered_at = now;
-        if self.newest.is_none_or(|newest| (newest.sent, newest.delivered) <= (sent, segment.delivered)) {
-            self.newest = Some(Newest {
-                sent,
-                delivered: segment.delivered,
-                delivered_at: segment.delivered_at,
-                first_sent: segment.first_sent,
-            });
+        if self.newest.is_none_or(|newest| (newest.at, newest.delivered) <= (sending.at, sending.delivered)) {
+            self.newest = Some(sending);
         }
-        self.newest_arrived = self.newest_arrived.max(sent);
+        self.newest_arrived = self.newest_arrived.max(sending.at);
         if !resent {
-            let rtt = now.saturating_since(sent);
+            let rtt = now.saturating_since(sending.at);
             self.srtt = if self.srtt.is_zero() { rtt } else { (self.srtt * 7 + rtt) / 8 };
             let next = self.next();
             if let Congestion::Cubic(cubic) = &mut self.congestion {
@@ -275,7 +267,7 @@ impl Tcp {
     }
 
     fn on_ack(&mut self, now: Time, cumulative: u32, ranges: &[(u32, u32)]) {
-        let arrived_before = self.sacked;
+        let (arrived_before, delivered_before) = (self.sacked, self.delivered);
         let mut newly = 0;
         self.newest = None;
         while self.acked < cumulative && !self.segments.is_empty() {
@@ -306,15 +298,16 @@ impl Tcp {
             Congestion::Cubic(_) => {}
             Congestion::Bbr(bbr) => {
                 let Some(newest) = self.newest else { return };
-                self.first_sent = newest.sent;
+                self.first_sent = newest.at;
                 bbr.on_delivery(
                     now,
                     &Delivery {
                         delivered: self.delivered,
                         prior: newest.delivered,
-                        interval: (newest.sent.saturating_since(newest.first_sent))
+                        acked: self.delivered - delivered_before,
+                        interval: (newest.at.saturating_since(newest.first_sent))
                             .max(now.saturating_since(newest.delivered_at)),
-                        rtt: now.saturating_since(newest.sent),
+                        rtt: now.saturating_since(newest.at),
                         out: self.out,
                     },
                 );
@@ -330,11 +323,11 @@ impl Tcp {
         let least = self.congestion.least_rtt();
         let allowed = self.srtt.max(least) + least / 4;
         for index in 0..self.segments.len() {
-            let Segment { sent, fate, resent, .. } = self.segments[index];
+            let Segment { sending, fate, resent } = self.segments[index];
             if fate != Fate::Out {
                 continue;
             }
-            if sent >= self.newest_arrived || now.saturating_since(sent) < allowed {
+            if sending.at >= self.newest_arrived || now.saturating_since(sending.at) < allowed {
                 if resent {
                     continue;
                 }
@@ -378,6 +371,10 @@ impl Tcp {
         if self.out as f64 + 1.0 > self.congestion.window() || now < self.next_send {
             return None;
         }
+        let is_full = (self.segments.len() + 1) * self.packet_bytes > MAX_BYTES;
+        if self.lost == 0 && is_full {
+            return None;
+        }
         if let Some(pace) = self.congestion.pace() {
             // What a step of the caller was late for is made up for.
             self.next_send = self.next_send.max(now - STEP) + Duration::from_secs_f64(1.0 / pace.max(1.0));
@@ -385,32 +382,24 @@ impl Tcp {
         if self.out == 0 {
             (self.first_sent, self.delivered_at) = (now, now);
         }
-        let record = (self.delivered, self.delivered_at, self.first_sent);
+        let sending = Sending {
+            at: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent: self.first_sent,
+        };
         if self.lost > 0 {
             let index = self.segments.iter().position(|segment| segment.fate == Fate::Lost)?;
             self.set(index, Fate::Out);
-            let segment = &mut self.segments[index];
-            (segment.sent, segment.resent) = (now, true);
-            (segment.delivered, segment.delivered_at, segment.first_sent) = record;
+            (self.segments[index].sending, self.segments[index].resent) = (sending, true);
             self.resent += 1;
             return Some(self.acked + index as u32);
-        }
-        if (self.segments.len() + 1) * self.packet_bytes > MAX_BYTES {
-            return None;
         }
         let sequence = self.next();
         if self.segments.is_empty() {
             self.progress_at = now;
         }
-        let (delivered, delivered_at, first_sent) = record;
-        self.segments.push_back(Segment {
-            sent: now,
-            delivered,
-            delivered_at,
-            first_sent,
-            fate: Fate::Out,
-            resent: false,
-        });
+        self.segments.push_back(Segment { sending, fate: Fate::Out, resent: false });
         self.out += 1;
         Some(sequence)
     }
