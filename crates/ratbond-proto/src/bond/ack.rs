@@ -1,7 +1,7 @@
 //! The receiver's side of acknowledgement: which numbers arrived, and when to say so.
 //!
-//! An ACK is due after [`ACK_EVERY`] datagrams that ask for one, or after min(RTT/4, 5 ms), or at once when a gap opens
-//! (at most once a millisecond); it rides on whatever datagram leaves first. Ranges are repeated in every ACK until the
+//! An ACK is due after [`ACK_EVERY`] datagrams that ask for one, or after a quarter of the round trip, but no sooner than
+//! 1 ms and no later than 5 ms, or at once when a gap opens (at most once a millisecond); it rides on whatever datagram leaves first. Ranges are repeated in every ACK until the
 //! peer has acknowledged a datagram that carried them.
 
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::Time;
 pub const ACK_EVERY: u32 = 10;
 /// The longest that an ACK is held back. The peer allows for it in its probe timeout.
 pub const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
+/// Sooner than this nobody is served by an ACK: over a round trip below 4 ms it would cost more than what it tells of.
+pub const MIN_ACK_DELAY: Duration = Duration::from_millis(1);
 /// The shortest time between two ACKs for new gaps.
 pub const GAP_ACK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -59,9 +61,9 @@ impl AckState {
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
-    /// The round-trip time is `rtt`: holds ACKs back for at most a quarter of it.
+    /// The round-trip time is `rtt`: holds ACKs back for a quarter of it, within bounds.
     pub fn on_rtt(&mut self, rtt: Duration) {
-        self.max_delay = (rtt / 4).min(MAX_ACK_DELAY);
+        self.max_delay = (rtt / 4).clamp(MIN_ACK_DELAY, MAX_ACK_DELAY);
     }
 
     /// When an ACK is due, if the peer waits for one.
@@ -181,6 +183,18 @@ mod tests {
 
     fn at(micros: u64) -> Time {
         Time::from_micros(micros)
+    }
+
+    #[test]
+    fn an_ack_waits_for_a_quarter_of_the_round_trip_within_bounds() {
+        for (rtt_us, delay_us) in
+            [(200, 1_000), (4_000, 1_000), (8_000, 2_000), (20_000, 5_000), (90_000, 5_000)]
+        {
+            let mut acks = AckState::default();
+            acks.on_rtt(Duration::from_micros(rtt_us));
+            acks.on_received(at(100), 0, true);
+            assert_eq!(acks.due(), Some(at(100 + delay_us)), "a round trip of {rtt_us} us");
+        }
     }
 
     #[test]
