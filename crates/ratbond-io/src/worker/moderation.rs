@@ -9,23 +9,27 @@ use std::time::Duration;
 
 use ratbond_proto::Time;
 
-/// So long packets gather. A WAN's round trip is 10 ms and more.
-const PAUSE: Duration = Duration::from_micros(500);
+/// Packets gather until so many are to be expected: what a turn costs by itself is little for each of them then.
+const ENOUGH: u64 = 12;
+/// A turn with so many packets is a batch already.
+const BATCH: u64 = 16;
+/// So long they gather, whatever the rate, and so long at most. A WAN's round trip is 10 ms and more.
+const SHORTEST: Duration = Duration::from_micros(500);
+const LONGEST: Duration = Duration::from_millis(1);
 /// The rate is counted over this long.
 const WINDOW: Duration = Duration::from_millis(2);
-/// Packets a second from which on they gather: three in a pause. A call has 50, a game 128.
+/// Packets a second from which on they gather: six in the longest time. A call has 50, a game 128.
 const DENSE_PER_S: u64 = 6_000;
 /// And below which they no longer do.
 const THIN_PER_S: u64 = 3_000;
-/// A turn with so many packets is a batch already.
-const BATCH: u64 = 16;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Moderation {
     since: Time,
     packets: u64,
-    is_dense: bool,
+    /// While packets are dense: for how long they gather.
+    pause: Option<Duration>,
 }
 
 impl Moderation {
@@ -35,12 +39,14 @@ impl Moderation {
         self.packets += packets;
         let elapsed = now.saturating_since(self.since);
         if elapsed >= WINDOW {
-            let least = if self.is_dense { THIN_PER_S } else { DENSE_PER_S };
-            self.is_dense = u128::from(self.packets) * 1_000_000 >= u128::from(least) * elapsed.as_micros();
+            let per_s = self.packets as f64 / elapsed.as_secs_f64();
+            let least = if self.pause.is_some() { THIN_PER_S } else { DENSE_PER_S };
+            self.pause = (per_s >= least as f64)
+                .then(|| Duration::from_secs_f64(ENOUGH as f64 / per_s).clamp(SHORTEST, LONGEST));
             self.since = now;
             self.packets = 0;
         }
-        (self.is_dense && (1..BATCH).contains(&packets)).then_some(PAUSE)
+        self.pause.filter(|_| (1..BATCH).contains(&packets))
     }
 }
 
@@ -82,7 +88,7 @@ mod tests {
         for per_s in [10_000, 20_000, 30_000] {
             let (pauses, packets_a_turn) = stream(per_s);
             assert!(pauses > 0.9, "{per_s} a second: {pauses}");
-            assert!(packets_a_turn > (per_s as f64 * 400e-6).min(12.0), "{per_s} a second: {packets_a_turn}");
+            assert!(packets_a_turn > (per_s as f64 * 900e-6).min(11.0), "{per_s} a second: {packets_a_turn}");
         }
     }
 
