@@ -55,6 +55,8 @@ pub(crate) struct Udp {
     pub dropped_datagrams: u64,
     /// The device on the way out turned out to cut nothing; so at most once true.
     pub fell_back: bool,
+    /// Whether the poller waits until it can be written.
+    pub awaits_room: bool,
 }
 
 impl Udp {
@@ -103,6 +105,7 @@ impl Udp {
             longest_sent: 0,
             dropped_datagrams: 0,
             fell_back: false,
+            awaits_room: false,
         })
     }
 

@@ -333,9 +333,13 @@ impl Worker {
     }
 
     fn watch_writable(&mut self, id: SocketId, blocked: bool) {
-        let Some(udp) = self.sockets.get(&id) else { return };
-        if let Err(error) = self.poller.want_write(udp, Ready::Socket(id), blocked) {
-            self.tell(EngineEventKind::Note, &error.to_string());
+        let Some(udp) = self.sockets.get_mut(&id) else { return };
+        if udp.awaits_room == blocked {
+            return;
+        }
+        match self.poller.want_write(&*udp, Ready::Socket(id), blocked) {
+            Ok(()) => udp.awaits_room = blocked,
+            Err(error) => self.tell(EngineEventKind::Note, &error.to_string()),
         }
     }
 
