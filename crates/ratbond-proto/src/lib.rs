@@ -18,6 +18,7 @@ pub mod outer;
 pub mod packet;
 pub mod path;
 pub mod preference;
+mod prefetch;
 pub mod queue;
 pub mod resequencer;
 pub mod scheduler;

@@ -1,5 +1,7 @@
 //! One IP packet (or protocol message) and the pool its memory comes from.
 
+use crate::prefetch;
+
 /// The largest packet a [`PacketPool`] buffer holds without growing.
 pub const PACKET_CAPACITY: usize = 2048;
 
@@ -31,6 +33,11 @@ impl Packet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Fetches its bytes into the cache while other work goes on.
+    pub(crate) fn prefetch(&self) {
+        prefetch::packet(self.bytes.as_ptr());
     }
 
     /// Appends bytes.
@@ -71,7 +78,7 @@ impl PacketPool {
     pub fn take(&mut self) -> Packet {
         let bytes = self.free.pop().unwrap_or_else(|| Vec::with_capacity(PACKET_CAPACITY));
         if let Some(next) = self.free.last() {
-            prefetch(next);
+            prefetch::packet(next.as_ptr());
         }
         Packet { bytes }
     }
@@ -94,17 +101,3 @@ impl PacketPool {
         }
     }
 }
-
-/// Fetches a buffer's memory into the cache while other work goes on. With thousands of packets in flight it was last used long ago,
-/// and what is done next to a packet would wait until the copy into it has found its memory.
-#[cfg(target_arch = "x86_64")]
-fn prefetch(buffer: &[u8]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for line in (0..1536).step_by(64) {
-        // SAFETY: a prefetch reads nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(buffer.as_ptr().wrapping_add(line).cast()) };
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn prefetch(_buffer: &[u8]) {}

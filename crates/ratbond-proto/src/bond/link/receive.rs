@@ -9,6 +9,7 @@ use crate::bond::recovery::BadAck;
 use crate::numbering::Numbering;
 use crate::packet::{Packet, PacketPool};
 use crate::path::AckSample;
+use crate::prefetch;
 use crate::time::Time;
 
 /// What came over a link and is not its own business.
@@ -172,6 +173,9 @@ impl BondLink {
     ) -> Result<(), BadAck> {
         let summary = self.recovery.on_ack(now, block, own_path, &mut self.outcome)?;
         let mut longest = 0;
+        for content in &self.outcome.acked {
+            prefetch::first_line(content.as_ptr());
+        }
         for mut content in self.outcome.acked.drain(..) {
             longest = longest.max(datagram_len(&content));
             for item in content.drain(..) {

@@ -123,6 +123,9 @@ impl BondLink {
             let Some((numbering, packet)) = self.data.pop_front() else { break };
             self.data_bytes -= packet.len();
             content.push(Item::Data(numbering, packet));
+            if let Some((_, next)) = self.data.front() {
+                next.prefetch();
+            }
             if last {
                 break;
             }
