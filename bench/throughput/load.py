@@ -25,6 +25,8 @@ _FEW_LOST = 0.001  # with a hundred thousand packets a second the kernel itself 
 _FIRST_PPS, _MOST_PPS = 10_000, 2_000_000
 _HALVINGS = 3
 _STEP_S = 2
+_TRIES = 2
+_EAGER = -19
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,15 @@ def costs(running: Running) -> dict[str, float]:
     return {end: cpu_s(process.pid) for end, process in running.processes.items()}
 
 
-def iperf3(running: Running, *flags: str, seconds: int) -> Transfer:
-    """Download with an iperf3 through a tunnel.
+def iperf3(running: Running, *flags: str, seconds: int, nice: int = 0) -> Transfer:
+    """Download with an iperf3 through a tunnel; `nice` is the niceness of the one that receives.
 
     Raises:
         BenchError: it failed.
     """
     wires = running.wires
-    return Listener(wires.server, running.server_ipv4).call(wires.client, "-R", *flags, seconds=seconds)()
+    listener = Listener(wires.server, running.server_ipv4)
+    return listener.call(wires.client, "-R", *flags, seconds=seconds, nice=nice)()
 
 
 class Listener:
@@ -78,9 +81,10 @@ class Listener:
         self._process = host.popen("iperf3", *own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _wait_for_listener(host, self._port)
 
-    def call(self, client: Host, *flags: str, seconds: int) -> Callable[[], Transfer]:
+    def call(self, client: Host, *flags: str, seconds: int, nice: int = 0) -> Callable[[], Transfer]:
         """Start a transfer with it; what is returned waits for its end and reads what came of it."""
         command = ("iperf3", "-c", self._address, "-p", self._port, "-J", "-t", str(seconds), *flags)
+        command = ("nice", "-n", str(nice), *command)
         calling = client.popen(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
         def outcome() -> Transfer:
@@ -132,13 +136,19 @@ def paced(running: Running, mbps: int, seconds: int) -> dict[str, float]:
 
 
 def small_packets(running: Running) -> float:
-    """Find how many packets of 64 bytes of payload a second arrive without loss (but for one in a thousand)."""
+    """Find how many packets of 64 bytes of payload a second arrive without loss (but for one in a thousand).
+
+    iperf3's own socket holds 277 of them: where the processors are busy it loses some without any tunnel. So it receives at a high
+    priority, and a rate that fails is tried a second time.
+    """
 
     def carried(pps: float) -> float | None:
         bits = f"{pps * SMALL_BYTES * 8:.0f}"
-        done = iperf3(running, "-u", "-b", bits, "-l", str(SMALL_BYTES), seconds=_STEP_S)
-        kept = done.packets > 0 and done.lost <= done.packets * _FEW_LOST
-        return done.packets / done.seconds if kept else None
+        for _ in range(_TRIES):
+            done = iperf3(running, "-u", "-b", bits, "-l", str(SMALL_BYTES), seconds=_STEP_S, nice=_EAGER)
+            if done.packets > 0 and done.lost <= done.packets * _FEW_LOST:
+                return done.packets / done.seconds
+        return None
 
     return highest(carried)
 
