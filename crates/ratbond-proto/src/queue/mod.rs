@@ -19,9 +19,10 @@ use crate::inner::ecn;
 use crate::packet::{Packet, PacketPool};
 use crate::time::Time;
 
-const QUANTUM_BYTES: i64 = 1514;
+/// What a flow that just became busy may send before it counts as one that stays so, and a busy one in a turn at least.
+pub const QUANTUM_BYTES: usize = 1514;
 /// What a flow that is marked for low delay may send in a row before it counts as busy.
-const MARKED_QUANTUM_BYTES: i64 = 8 * QUANTUM_BYTES;
+const MARKED_QUANTUM_BYTES: usize = 8 * QUANTUM_BYTES;
 
 /// A flow whose packets wait for so many intervals beyond the target does not do what marks ask for: its packets are dropped (RFC
 /// 3168, section 7).
@@ -36,11 +37,18 @@ pub struct QueueConfig {
     pub target: Duration,
     /// How long the delay may stay above the target before CoDel drops: a little over the largest inner RTT.
     pub interval: Duration,
+    /// What a busy flow sends in its turn.
+    pub quantum_bytes: usize,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { limit_bytes: 4 << 20, target: Duration::from_millis(10), interval: Duration::from_millis(100) }
+        Self {
+            limit_bytes: 4 << 20,
+            target: Duration::from_millis(10),
+            interval: Duration::from_millis(100),
+            quantum_bytes: QUANTUM_BYTES,
+        }
     }
 }
 
@@ -135,7 +143,7 @@ impl FairQueue {
         self.packets += 1;
         if bucket.turn == Turn::Idle {
             bucket.turn = Turn::New;
-            bucket.deficit = if marked { MARKED_QUANTUM_BYTES } else { QUANTUM_BYTES };
+            bucket.deficit = if marked { MARKED_QUANTUM_BYTES } else { QUANTUM_BYTES } as i64;
             self.new.push_back(index);
         }
         if self.bytes > self.config.limit_bytes {
@@ -158,7 +166,7 @@ impl FairQueue {
         while let Some(&index) = self.new.front() {
             let bucket = &mut self.buckets[index];
             if bucket.deficit <= 0 {
-                bucket.deficit += QUANTUM_BYTES;
+                bucket.deficit += self.config.quantum_bytes as i64;
                 self.rotate(Turn::New);
                 continue;
             }
@@ -177,7 +185,7 @@ impl FairQueue {
         while let Some(&index) = self.old.front() {
             let bucket = &mut self.buckets[index];
             if bucket.deficit <= 0 {
-                bucket.deficit += QUANTUM_BYTES;
+                bucket.deficit += self.config.quantum_bytes as i64;
                 self.rotate(Turn::Old);
                 continue;
             }

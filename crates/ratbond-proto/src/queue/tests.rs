@@ -30,6 +30,21 @@ fn busy_flows_share_by_bytes() {
 }
 
 #[test]
+fn a_longer_turn_lets_a_busy_flow_s_packets_leave_in_a_row_and_a_sparse_one_still_passes() {
+    let (mut queue, mut pool) = queue(1 << 20);
+    queue.set_config(QueueConfig { quantum_bytes: 14_000, ..QueueConfig::default() });
+    for n in 0..200 {
+        queue.push(item(1 + n % 2, 1400, Time::ZERO), &mut pool);
+    }
+    let next = |queue: &mut FairQueue, pool: &mut PacketPool| queue.pop(Time::ZERO, pool).unwrap().flow.queue;
+    let row: Vec<u64> = (0..64).map(|_| next(&mut queue, &mut pool)).collect();
+    assert!(row[4..].chunks(10).all(|turn| turn.iter().all(|flow| *flow == turn[0])), "{row:?}");
+    assert!(row[4..].chunks(20).all(|turns| turns[0] != turns[10]), "{row:?}");
+    queue.push(item(3, 100, Time::ZERO), &mut pool);
+    assert_eq!(next(&mut queue, &mut pool), 3);
+}
+
+#[test]
 fn a_sparse_flow_passes_a_busy_one() {
     let (mut queue, mut pool) = queue(1 << 20);
     for _ in 0..100 {

@@ -6,7 +6,7 @@ use super::copies::Copies;
 use super::doubles::Doubles;
 use super::numbered::Class;
 use crate::packet::PacketPool;
-use crate::queue::{FairQueue, QueueConfig, Queued};
+use crate::queue::{FairQueue, QUANTUM_BYTES, QueueConfig, Queued};
 use crate::scheduler::{Adaptive, Scheduler, SchedulerKind};
 use crate::time::Time;
 
@@ -30,6 +30,11 @@ const TAKEOVER: Duration = Duration::from_secs(1);
 /// many bytes.
 const LIMIT_OVER_TARGET: usize = 3;
 const MAX_LIMIT_BYTES: usize = 32 << 20;
+
+/// A busy flow's turn takes so long, and at most so many bytes. On fast links that is several packets, which the other end's kernel gets in one
+/// piece; up to 120 Mbit/s it is one.
+const TURN: Duration = Duration::from_micros(100);
+const MAX_QUANTUM_BYTES: usize = 48 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -136,6 +141,8 @@ impl Shared {
         };
         let in_target = self.adaptive.rate_bytes_per_s() as f64 * target.as_secs_f64();
         let limit_bytes = self.limit_bytes.max(LIMIT_OVER_TARGET * in_target as usize).min(MAX_LIMIT_BYTES);
-        self.queue.set_config(QueueConfig { limit_bytes, target, interval });
+        let in_turn = self.adaptive.rate_bytes_per_s() as f64 * TURN.as_secs_f64();
+        let quantum_bytes = (in_turn as usize).clamp(QUANTUM_BYTES, MAX_QUANTUM_BYTES);
+        self.queue.set_config(QueueConfig { limit_bytes, target, interval, quantum_bytes });
     }
 }
