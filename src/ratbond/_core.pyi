@@ -337,9 +337,14 @@ class Simulator:
     @property
     def now_s(self) -> float: ...
     def add_transfers(
-        self, direction: Literal["up", "down"], count: int, start_s: float, stop_s: float
+        self,
+        direction: Literal["up", "down"],
+        count: int,
+        congestion: Literal["cubic", "bbr"],
+        start_s: float,
+        stop_s: float,
     ) -> None:
-        """TCP transfers with CUBIC, which have always something to send."""
+        """TCP transfers, which have always something to send."""
     def add_stream(
         self,
         direction: Literal["up", "down"],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ratbond.linkspec import SpecError
-from ratbond.sim import Bond, Link, Result, Simulation
+from ratbond.sim import Bond, Congestion, Link, Result, Simulation
 
 SLOW, SLOWER = Link("8mbit,20ms", "dsl"), Link("4mbit,40ms", "lte")
 PAYLOAD = 1348 / 1458  # of an IP packet on a link, what TCP's reader gets
@@ -32,6 +32,18 @@ def test_downloads_use_both_links(flows: int, at_least: float) -> None:
     for link, rate_bps in (("dsl", 8e6), ("lte", 4e6)):
         assert max(result.link(link).down_bps) <= 1.01 * rate_bps
         assert sum(result.link(link).down_bps[5:]) / 10 > 0.2 * rate_bps
+
+
+def test_a_sender_with_bbr_looks_at_the_bare_round_trip_and_one_with_cubic_does_not() -> None:
+    lows: dict[Congestion, float] = {}
+    both: tuple[Congestion, ...] = ("cubic", "bbr")
+    for congestion in both:
+        simulation = Simulation([SLOW])
+        name = simulation.download(congestion=congestion)
+        goodput = simulation.run(13).load(name).goodput_bps
+        assert max(goodput) > 0.9 * 8e6 * PAYLOAD
+        lows[congestion] = min(goodput[9:]) / (8e6 * PAYLOAD)
+    assert lows["bbr"] < 0.9 < lows["cubic"], "once in ten seconds it keeps four packets in flight for 200 ms"
 
 
 def test_an_upload_goes_the_other_way() -> None:
@@ -187,6 +199,15 @@ def test_the_command_shows_the_bond_and_each_link_beside_it() -> None:
     assert [line.split(" alone")[0] for line in alone] == ["8mbit,20ms", "4mbit,40ms"]
 
 
+def test_the_command_s_senders_may_run_bbr() -> None:
+    rows = [
+        json.loads(simulate("--link", "8mbit,20ms", "--seconds", "13", "--json", *flags).stdout)[0]
+        for flags in ((), ("--congestion", "bbr"))
+    ]
+    cubic, bbr = (row["goodput_mbps"]["1"] for row in rows)
+    assert 0.8 * cubic < bbr < cubic
+
+
 def test_the_command_prints_json() -> None:
     (row,) = json.loads(simulate("--link", "8mbit,20ms", "--seconds", "8", "--json").stdout)
     assert 0.85 * 8 * PAYLOAD < row["goodput_mbps"]["1"] <= 8 * PAYLOAD
@@ -201,6 +222,7 @@ def test_the_command_prints_json() -> None:
         (["--link", "80mbit,16m"], "'16m'"),
         (["--link", "80mbit,200s"], "delay"),
         (["--link", "8mbit,9ms", "--balance", "luck"], "adaptive"),
+        (["--link", "8mbit,9ms", "--congestion", "luck"], "cubic"),
         (["--link", "8mbit,9ms", "--seconds", "1"], "greater than or equal to 4"),
         (["--link", "8mbit,9ms", "--seed", "-1"], "greater than or equal to 0"),
     ],

@@ -9,7 +9,7 @@ use ratbond_sim::scenario::{
     Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, redraw,
     redrawn_bound, redrawn_bps, run, run_flows, satellite, varying,
 };
-use ratbond_sim::tcp::{BOND_PACKET_BYTES, Tcp};
+use ratbond_sim::tcp::{Algorithm, BOND_PACKET_BYTES, Tcp};
 
 fn downloads(links: &[LinkConfig], count: u16, seconds: usize, seed: u64) -> Outcome {
     run(&mut connected(SchedulerKind::Adaptive, links, seed), count, seconds, |_, _| {})
@@ -72,7 +72,9 @@ fn six_downloads_fill_a_near_link_and_one_by_satellite() {
 #[test]
 fn downloads_with_bbr_fill_equal_links() {
     for count in [1, 6] {
-        let flows = (0..count).map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES).with_bbr()).collect();
+        let flows = (0..count)
+            .map(|flow| Tcp::with_packets(flow, BOND_PACKET_BYTES).with_congestion(Algorithm::Bbr))
+            .collect();
         let mut pair = connected(SchedulerKind::Adaptive, &equal(), 1);
         let outcome = run_flows(&mut pair, flows, 20, |_, _| {});
         let used = outcome.share_from(3, bound(&equal()));
@@ -161,9 +163,9 @@ fn show_varying(count: u16, (seconds, seed): (usize, u64), shows_links: bool) {
 
 #[allow(clippy::disallowed_methods, reason = "see figures")]
 fn flows(count: u16) -> Vec<Tcp> {
-    let is_bbr = std::env::var("BBR").is_ok();
+    let algorithm = if std::env::var("BBR").is_ok() { Algorithm::Bbr } else { Algorithm::Cubic };
     let flow = |number| Tcp::with_packets(number, BOND_PACKET_BYTES);
-    (0..count).map(|number| if is_bbr { flow(number).with_bbr() } else { flow(number) }).collect()
+    (0..count).map(|number| flow(number).with_congestion(algorithm)).collect()
 }
 
 /// What the sending end knows of its links.

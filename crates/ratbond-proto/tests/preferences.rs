@@ -7,6 +7,7 @@ use ratbond_proto::Role;
 use ratbond_proto::preference::{Preference, Tier};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_sim::scenario::{dsl_lte, equal, link, lossy};
+use ratbond_sim::tcp::Algorithm;
 use ratbond_sim::trial::Trial;
 
 const IP_BYTES: usize = 1_400;
@@ -84,7 +85,7 @@ fn a_secondary_link_carries_what_the_primary_cannot() {
 #[test]
 fn downloads_use_a_secondary_link_once_they_have_filled_the_primary() {
     let mut trial = with_second(tier(Tier::Secondary));
-    trial.add_transfers(Role::Server, 6, Duration::ZERO, FOREVER);
+    trial.add_transfers(Role::Server, 6, Algorithm::Cubic, (Duration::ZERO, FOREVER));
     run(&mut trial, 15);
     let goodput = goodput(&trial, 7);
     assert!(goodput > 90.0, "{goodput:.1} Mbit/s");
@@ -111,7 +112,7 @@ fn when_the_primary_is_pulled_all_moves_to_the_other_without_a_lost_packet() {
 fn a_backup_carries_nothing_while_another_link_is_up_whatever_the_load() {
     for scheduler in [SchedulerKind::Adaptive, SchedulerKind::Consistent, SchedulerKind::RoundRobin] {
         let mut trial = trial(scheduler, &equal(), &[Preference::default(), tier(Tier::Backup)]);
-        trial.add_transfers(Role::Server, 4, Duration::ZERO, FOREVER);
+        trial.add_transfers(Role::Server, 4, Algorithm::Cubic, (Duration::ZERO, FOREVER));
         run(&mut trial, 6);
         let before = carried(&trial, 1);
         assert!(before[1] < 2_000, "{before:?} with {scheduler:?}");
@@ -130,7 +131,7 @@ fn a_backup_carries_nothing_while_another_link_is_up_whatever_the_load() {
 fn schedulers_that_choose_when_a_packet_comes_leave_a_secondary_link_alone_while_a_primary_is_up() {
     for scheduler in [SchedulerKind::Consistent, SchedulerKind::RoundRobin] {
         let mut trial = trial(scheduler, &equal(), &[Preference::default(), tier(Tier::Secondary)]);
-        trial.add_transfers(Role::Server, 4, Duration::ZERO, FOREVER);
+        trial.add_transfers(Role::Server, 4, Algorithm::Cubic, (Duration::ZERO, FOREVER));
         run(&mut trial, 4);
         let carried = carried(&trial, 1);
         // A repair goes wherever there is room.
@@ -145,7 +146,7 @@ fn a_cap_holds_in_its_direction_and_is_lifted_while_it_runs() {
         (Role::Server, Preference { down_bps: Some(10_000_000), ..Preference::default() }),
     ] {
         let mut trial = trial(SchedulerKind::Adaptive, &[link(50, 20)], &[capped]);
-        trial.add_transfers(from, 2, Duration::ZERO, FOREVER);
+        trial.add_transfers(from, 2, Algorithm::Cubic, (Duration::ZERO, FOREVER));
         run(&mut trial, 8);
         let sent = |trial: &Trial| {
             let link = trial.links().next().unwrap();

@@ -6,6 +6,7 @@ use ratbond_netem::LinkConfig;
 use ratbond_proto::Role;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_sim::scenario::{link, lossy};
+use ratbond_sim::tcp::Algorithm;
 use ratbond_sim::trial::Trial;
 
 const FOREVER: Duration = Duration::from_secs(1 << 20);
@@ -53,7 +54,7 @@ fn a_blackholed_link_is_not_felt_at_all() {
 fn a_download_is_as_fast_as_one_link_and_beside_a_slower_one_as_the_faster() {
     for (links, at_least) in [([link(20, 20), link(20, 20)], 16.0), ([link(40, 20), link(5, 60)], 33.0)] {
         let mut trial = trial(&links, 2);
-        trial.add_transfers(Role::Server, 4, Duration::ZERO, FOREVER);
+        trial.add_transfers(Role::Server, 4, Algorithm::Cubic, (Duration::ZERO, FOREVER));
         trial.advance(Duration::from_secs(12));
         let load = trial.loads().next().unwrap();
         let mbps = load.seconds[5..].iter().sum::<u64>() as f64 * 8e-6 / 7.0;

@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList};
 use ratbond_netem::LinkConfig;
 use ratbond_proto::Role;
 use ratbond_proto::session::SessionStats;
+use ratbond_sim::tcp::Algorithm;
 use ratbond_sim::trial::{LinkOutcome, LoadOutcome, Trial};
 
 use crate::engine::parse_scheduler;
@@ -55,10 +56,26 @@ impl Simulator {
         self.trial().now().as_secs_f64()
     }
 
-    fn add_transfers(&self, direction: &str, count: usize, start_s: f64, stop_s: f64) -> PyResult<()> {
-        let (start, stop) = (seconds("start_s", start_s)?, seconds("stop_s", stop_s)?);
+    fn add_transfers(
+        &self,
+        direction: &str,
+        count: usize,
+        congestion: &str,
+        start_s: f64,
+        stop_s: f64,
+    ) -> PyResult<()> {
+        let when = (seconds("start_s", start_s)?, seconds("stop_s", stop_s)?);
         let from = sender(direction)?;
-        self.with_flows(count, |trial| trial.add_transfers(from, count, start, stop))
+        let algorithm = match congestion {
+            "cubic" => Algorithm::Cubic,
+            "bbr" => Algorithm::Bbr,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "congestion is \"cubic\" or \"bbr\", not {other:?}"
+                )));
+            }
+        };
+        self.with_flows(count, |trial| trial.add_transfers(from, count, algorithm, when))
     }
 
     fn add_stream(

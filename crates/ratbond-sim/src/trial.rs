@@ -12,7 +12,7 @@ use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Role, Time};
 
 use crate::pair::{Pair, flow_of, packet, sequence_of};
-use crate::tcp::{BOND_PACKET_BYTES, Tcp, receive};
+use crate::tcp::{Algorithm, BOND_PACKET_BYTES, Tcp, receive};
 
 /// Links that are not up by then join later, or never.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -141,8 +141,16 @@ impl Trial {
     ///
     /// # Panics
     /// There are more than [`MAX_FLOWS`] flows in all.
-    pub fn add_transfers(&mut self, from: Role, count: usize, start: Duration, stop: Duration) {
-        let flow = |trial: &mut Self| Tcp::from(from, trial.next_flow(), BOND_PACKET_BYTES);
+    pub fn add_transfers(
+        &mut self,
+        from: Role,
+        count: usize,
+        algorithm: Algorithm,
+        (start, stop): (Duration, Duration),
+    ) {
+        let flow = |trial: &mut Self| {
+            Tcp::from(from, trial.next_flow(), BOND_PACKET_BYTES).with_congestion(algorithm)
+        };
         let flows = (0..count).map(|_| flow(self)).collect();
         let transfers = Transfers { flows, from: self.began + start, until: self.began + stop };
         self.loads.push((Load::Transfers(transfers), Meter::default()));

@@ -12,6 +12,6 @@ The ends are the engine's own protocol core; docs/simulator.md shows how it is u
 """
 
 from ratbond.sim.result import Datagram, LinkResult, LoadResult, Result
-from ratbond.sim.simulation import Bond, Link, Simulation
+from ratbond.sim.simulation import Bond, Congestion, Link, Simulation
 
-__all__ = ["Bond", "Datagram", "Link", "LinkResult", "LoadResult", "Result", "Simulation"]
+__all__ = ["Bond", "Congestion", "Datagram", "Link", "LinkResult", "LoadResult", "Result", "Simulation"]

@@ -12,7 +12,7 @@ import typer
 from ratbond.errors import UsageError
 from ratbond.linkspec import SpecError
 from ratbond.sim.result import LoadResult
-from ratbond.sim.simulation import Balance, Link, Simulation
+from ratbond.sim.simulation import Balance, Congestion, Link, Simulation
 
 _FLOWS: Final = (1, 6)
 _START_SHARE: Final = 0.25  # of the time, in which transfers find their pace: not counted
@@ -27,6 +27,16 @@ class Row:
     goodput_mbps: dict[int, float]
     call_delay_ms: float | None
     call_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is the same for all rows."""
+
+    balance: Balance
+    congestion: Congestion
+    seconds: int
+    seed: int
 
 
 def mount(app: typer.Typer) -> None:
@@ -44,6 +54,7 @@ def simulate(
         ),
     ],
     balance: Annotated[Balance, typer.Option(help="How packets are spread.")] = "adaptive",
+    congestion: Annotated[Congestion, typer.Option(help="What the senders of the downloads run.")] = "cubic",
     seconds: Annotated[
         int, typer.Option(metavar="S", min=4, max=_MAX_SECONDS, help="How long each download lasts.")
     ] = 20,
@@ -51,19 +62,20 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Simulate downloads over a bond of these links, and over each link alone. Nothing is sent, and no root is needed."""
+    plan = Plan(balance, congestion, seconds, seed)
     try:
-        rows = [row("the bond", [Link(spec) for spec in link], balance, seconds, seed)]
+        rows = [row("the bond", [Link(spec) for spec in link], plan)]
         if len(link) > 1:
-            rows += [row(f"{spec} alone", [Link(spec)], balance, seconds, seed) for spec in link]
+            rows += [row(f"{spec} alone", [Link(spec)], plan) for spec in link]
     except (SpecError, ValueError) as error:
         raise UsageError(f"--link: {error}") from None
     typer.echo(_json(rows) if as_json else "\n".join(_table(rows)))
 
 
-def row(name: str, links: list[Link], balance: Balance, seconds: int, seed: int) -> Row:
+def row(name: str, links: list[Link], plan: Plan) -> Row:
     """Simulates one mix."""
-    steady = max(1, round(seconds * _START_SHARE))
-    loads = {flows: _loads(Simulation(links, balance=balance, seed=seed), flows, seconds) for flows in _FLOWS}
+    steady = max(1, round(plan.seconds * _START_SHARE))
+    loads = {flows: _loads(links, flows, plan) for flows in _FLOWS}
     call = loads[_FLOWS[-1]][1]
     return Row(
         name,
@@ -73,10 +85,12 @@ def row(name: str, links: list[Link], balance: Balance, seconds: int, seed: int)
     )
 
 
-def _loads(simulation: Simulation, flows: int, seconds: int) -> tuple[LoadResult, LoadResult]:
+def _loads(links: list[Link], flows: int, plan: Plan) -> tuple[LoadResult, LoadResult]:
     """Downloads with a call beside them, which ends a little earlier, so that none of it is under way at the end."""
-    download, call = simulation.download(flows=flows), simulation.stream(stop_s=seconds - 1)
-    result = simulation.run(seconds)
+    simulation = Simulation(links, balance=plan.balance, seed=plan.seed)
+    download = simulation.download(flows=flows, congestion=plan.congestion)
+    call = simulation.stream(stop_s=plan.seconds - 1)
+    result = simulation.run(plan.seconds)
     return result.load(download), result.load(call)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ratbond._core import SimulatorResult
 
 Balance = Literal["adaptive", "consistent", "roundrobin", "redundant"]
+Congestion = Literal["cubic", "bbr"]
 
 _STEP_S: Final = 1.0  # of virtual time, between two looks whether somebody wants to interrupt
 _FOREVER_S: Final = 3e7
@@ -96,13 +97,31 @@ class Simulation:
         self._events: list[tuple[float, Callable[[Bond], None]]] = []
         self._make()  # what is wrong with a link is told here
 
-    def download(self, *, flows: int = 1, start_s: float = 0.0, stop_s: float = _FOREVER_S) -> str:
-        """CUBIC transfers from the server, as fast as they go. Returns the load's name."""
-        return self._transfers("down", flows, start_s, stop_s)
+    def download(
+        self,
+        *,
+        flows: int = 1,
+        congestion: Congestion = "cubic",
+        start_s: float = 0.0,
+        stop_s: float = _FOREVER_S,
+    ) -> str:
+        """TCP transfers from the server, as fast as they go. Returns the load's name.
 
-    def upload(self, *, flows: int = 1, start_s: float = 0.0, stop_s: float = _FOREVER_S) -> str:
-        """CUBIC transfers to the server. Returns the load's name."""
-        return self._transfers("up", flows, start_s, stop_s)
+        ``congestion`` is the sender's congestion control: CUBIC (RFC 9438), the default of most systems, or BBR of the first version, with
+        which many servers send.
+        """
+        return self._transfers("down", flows, congestion, start_s, stop_s)
+
+    def upload(
+        self,
+        *,
+        flows: int = 1,
+        congestion: Congestion = "cubic",
+        start_s: float = 0.0,
+        stop_s: float = _FOREVER_S,
+    ) -> str:
+        """TCP transfers to the server, likewise. Returns the load's name."""
+        return self._transfers("up", flows, congestion, start_s, stop_s)
 
     def stream(
         self,
@@ -151,9 +170,13 @@ class Simulation:
         _advance(simulator, seconds)
         return self._result(seconds, simulator.result())
 
-    def _transfers(self, direction: Direction, flows: int, start_s: float, stop_s: float) -> str:
+    def _transfers(
+        self, direction: Direction, flows: int, congestion: Congestion, start_s: float, stop_s: float
+    ) -> str:
         name = f"{direction}load{len(self._loads)}"
-        self._loads[name] = lambda simulator: simulator.add_transfers(direction, flows, start_s, stop_s)
+        self._loads[name] = lambda simulator: simulator.add_transfers(
+            direction, flows, congestion, start_s, stop_s
+        )
         return name
 
     def _make(self) -> Simulator:

@@ -42,6 +42,15 @@ enum Fate {
     Lost,
 }
 
+/// Which congestion control a sender has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// [`Cubic`].
+    Cubic,
+    /// [`Bbr`].
+    Bbr,
+}
+
 /// How a sender finds out how fast it may be.
 #[derive(Debug)]
 pub enum Congestion {
@@ -168,10 +177,14 @@ impl Tcp {
         }
     }
 
-    /// The same with a BBR sender.
+    /// The same, before it has sent anything, with this congestion control.
     #[must_use]
-    pub fn with_bbr(self) -> Self {
-        Self { congestion: Congestion::Bbr(Bbr::default()), ..self }
+    pub fn with_congestion(self, algorithm: Algorithm) -> Self {
+        let congestion = match algorithm {
+            Algorithm::Cubic => Congestion::Cubic(Cubic::default()),
+            Algorithm::Bbr => Congestion::Bbr(Bbr::default()),
+        };
+        Self { congestion, ..self }
     }
 
     /// The flow's number in its packets.
