@@ -83,8 +83,8 @@ class Listener:
 
     def call(self, client: Host, *flags: str, seconds: int, nice: int = 0) -> Callable[[], Transfer]:
         """Start a transfer with it; what is returned waits for its end and reads what came of it."""
-        command = ("iperf3", "-c", self._address, "-p", self._port, "-J", "-t", str(seconds), *flags)
-        command = ("nice", "-n", str(nice), *command)
+        iperf3 = ("iperf3", "-c", self._address, "-p", self._port, "-J", "-t", str(seconds), *flags)
+        command = ("nice", "-n", str(nice), *iperf3)
         calling = client.popen(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
         def outcome() -> Transfer:

@@ -1,8 +1,8 @@
 //! The receiver's side of acknowledgement: which numbers arrived, and when to say so.
 //!
 //! An ACK is due after [`ACK_EVERY`] datagrams that ask for one, or after a quarter of the round trip, but no sooner than
-//! 1 ms and no later than 5 ms, or at once when a gap opens (at most once a millisecond); it rides on whatever datagram leaves first. Ranges are repeated in every ACK until the
-//! peer has acknowledged a datagram that carried them.
+//! 1 ms and no later than 5 ms, or at once when a gap opens (at most once a millisecond); it rides on whatever datagram
+//! leaves first. Ranges are repeated in every ACK until the peer has acknowledged a datagram that carried them.
 
 use std::time::Duration;
 
