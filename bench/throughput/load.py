@@ -27,6 +27,7 @@ _HALVINGS = 3
 _STEP_S = 2
 _TRIES = 2
 _EAGER = -19
+_SOCKET_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -138,19 +139,27 @@ def paced(running: Running, mbps: int, seconds: int) -> dict[str, float]:
 def small_packets(running: Running) -> float:
     """Find how many packets of 64 bytes of payload a second arrive without loss (but for one in a thousand).
 
-    iperf3's own socket holds 277 of them: where the processors are busy it loses some without any tunnel. So it receives at a high
-    priority, and a rate that fails is tried a second time.
+    iperf3's own socket holds 277 of them by default, two of its sender's bursts: where the processors are busy it loses some without any
+    tunnel. So it gets a larger one, receives at a high priority, and a rate that fails is tried a second time.
     """
+    roomy = ("-w", str(_socket_bytes()))
 
     def carried(pps: float) -> float | None:
         bits = f"{pps * SMALL_BYTES * 8:.0f}"
         for _ in range(_TRIES):
-            done = iperf3(running, "-u", "-b", bits, "-l", str(SMALL_BYTES), seconds=_STEP_S, nice=_EAGER)
+            small = ("-u", "-b", bits, "-l", str(SMALL_BYTES), *roomy)
+            done = iperf3(running, *small, seconds=_STEP_S, nice=_EAGER)
             if done.packets > 0 and done.lost <= done.packets * _FEW_LOST:
                 return done.packets / done.seconds
         return None
 
     return highest(carried)
+
+
+def _socket_bytes() -> int:
+    """Tell how large a socket buffer a program may have: iperf3 ends when it gets less than it asked for."""
+    limits = (Path(f"/proc/sys/net/core/{way}mem_max").read_text() for way in "rw")
+    return min(_SOCKET_BYTES, *map(int, limits))
 
 
 def highest(carried: Callable[[float], float | None]) -> float:

@@ -230,9 +230,9 @@ fn probes_of_the_path_mtu_have_the_lengths_under_test() {
     let lens: Vec<usize> = sent.iter().map(Vec::len).collect();
     assert_eq!(lens, [1_472, 1_464, 1_452, 1_432, 1_430, 1_392, 1_372, 1_252, 1_200, 26]);
     assert_eq!(receive(&mut server, ms(5), sent), []);
-    let acks = transmit(&mut server, ms(5));
-    assert_eq!(acks.len(), 1, "ten are acknowledged at once");
-    receive(&mut client, ms(10), acks);
+    let acks = transmit(&mut server, ms(10));
+    assert_eq!(acks.len(), 1, "they are acknowledged together");
+    receive(&mut client, ms(15), acks);
     assert_eq!((client.path_mtu().packet_len(), client.max_packet_len()), (1_500, 1_442));
     assert_eq!((client.recovery().in_flight(), client.path().loss()), (0, 0.0));
 }
