@@ -40,8 +40,9 @@ test: test-rust test-python ## install all it needs and run every test (as root 
 test-rust: | bootstrap-dev
 	cargo test --workspace --locked --quiet
 
+# Most of it waits for links, so two at once; a file's tests in turn, since some share what they start.
 test-python: build | bootstrap-dev
-	$(bin)/pytest
+	$(bin)/pytest --numprocesses=2 --dist=loadfile
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check

@@ -101,7 +101,10 @@ def test_a_link_that_costs_is_left_out_unless_asked_for(bond: Bond) -> None:
     up(bond, "--wan=wan2,tier=backup")
     found = speedtest(bond, "--seconds=3")
     links = {link["name"]: link for link in found["links"]}
-    assert (links["wan2"]["alone"], links["wan2"]["why_not"]) == (None, "it is a backup; --metered measures it")
+    assert (links["wan2"]["alone"], links["wan2"]["why_not"]) == (
+        None,
+        "it is a backup; --metered measures it",
+    )
     assert links["wan2"]["used_bytes"] < 100_000
     assert holds(links["wan1"]["alone"]["down_bps"], 40e6)
     stranger = ("setpriv", "--reuid=65534", "--clear-groups", *RATBOND, "speedtest", *SHORT)
