@@ -132,9 +132,8 @@ def quota(_seconds: int) -> None:
         lab = running.place.lab
 
         def tier() -> str:
-            return next(
-                link["tier"] for session in status(lab.client)["sessions"] for link in session["links"]
-            )
+            links = (link for session in status(lab.client)["sessions"] for link in session["links"])
+            return str(next(links)["tier"])
 
         for killed in range(2):
             running.start_client(1)
