@@ -48,6 +48,7 @@ lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo clippy -p ratbond-proto --benches --features bench-null-cipher --locked --quiet -- -D warnings
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy

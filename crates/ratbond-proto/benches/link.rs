@@ -15,6 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ratbond_proto::bond::datagram::{HEADER_LEN, ReceiverIndex, SEALED_OVERHEAD};
 use ratbond_proto::bond::frame::DATA_HEADER_LEN;
 use ratbond_proto::bond::keys::{Cipher, Direction, Master, NoiseOutput};
+use ratbond_proto::bond::link::path_mtu::PathMtu;
 use ratbond_proto::bond::link::{BondLink, Identity, Received};
 use ratbond_proto::bond::secret::Secret32;
 use ratbond_proto::numbering::Numberer;
@@ -23,6 +24,8 @@ use ratbond_proto::{PacketPool, Time};
 
 const PACKET_LEN: usize = 1_400;
 const PACKETS: u64 = 1_000;
+/// Datagrams, without what is around them.
+const PATH_MTU: usize = 1_472;
 
 fn master() -> Master {
     Master::first(&NoiseOutput { split: (Secret32([1; 32]), Secret32([2; 32])), hash: [3; 32] })
@@ -43,7 +46,8 @@ impl Wire {
     fn new(cipher: Cipher) -> Self {
         let (a, b) = (ReceiverIndex(11), ReceiverIndex(22));
         let end = |role, own, peer| {
-            BondLink::new(Time::ZERO, Identity { role, link: 0, own, peer }, &master(), cipher)
+            let identity = Identity { role, link: 0, own, peer };
+            BondLink::new(Time::ZERO, identity, &master(), cipher, PathMtu::known(PATH_MTU))
         };
         Self {
             client: end(Role::Client, a, b),
