@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: build demo need-root soak test test-rust test-python lint fmt bench bench-throughput bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench bootstrap-throughput
+.PHONY: build demo need-root soak test test-rust test-python test-no-offload lint fmt bench bench-throughput bench-engine fuzz lock clean help bootstrap-run bootstrap-dev bootstrap-bench bootstrap-throughput
 
 build: $(VIRTUAL_ENV)/.built $(charts) ## make .venv with the command .venv/bin/ratbond and the release engine
 
@@ -43,6 +43,9 @@ test-rust: | bootstrap-dev
 # Most of it waits for links, so two at once; a file's tests in turn, since some share what they start.
 test-python: build | bootstrap-dev
 	$(bin)/pytest --numprocesses=2 --dist=loadfile
+
+test-no-offload: build | bootstrap-dev ## the tests in network namespaces once more, all ends without the kernel's segmentation offload (root)
+	$(bin)/pytest --numprocesses=2 --dist=loadfile --no-offload tests/net
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check

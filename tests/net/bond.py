@@ -19,6 +19,8 @@ from ratbond.lab import CommandError, Host, Lab
 
 RATBOND = (sys.executable, "-m", "ratbond")
 PORT = 12345
+# What every end is started with, unless it says otherwise: set by pytest's --no-offload.
+SWITCHES: list[str] = []
 TUNNEL_IPV6 = "fd72:6174:626f:294::1"  # the server's, made from tunnel-id 660
 
 
@@ -40,6 +42,7 @@ class End:
                 *wrapper,
                 *RATBOND,
                 *arguments,
+                *_switches(arguments),
                 *(() if verbatim else ("--nosyslog",)),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -63,6 +66,11 @@ class End:
         """The names of the links that are up, by the status."""
         links = [link for session in self.status()["sessions"] for link in session["links"]]
         return sorted(link["name"] for link in links if link["state"] == "up")
+
+
+def _switches(arguments: tuple[str, ...]) -> list[str]:
+    chooses = {"--offload", "--no-offload"} & set(arguments)
+    return [] if chooses or arguments[0] not in {"client", "server"} else SWITCHES
 
 
 class Bond:
