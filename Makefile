@@ -40,12 +40,11 @@ test: test-rust test-python ## install all it needs and run every test (as root 
 test-rust: | bootstrap-dev
 	cargo test --workspace --locked --quiet
 
-# Most of it waits for links, so two at once; a file's tests in turn, since some share what they start.
 test-python: build | bootstrap-dev
-	$(bin)/pytest --numprocesses=2 --dist=loadfile
+	$(bin)/pytest
 
 test-no-offload: build | bootstrap-dev ## the tests in network namespaces once more, all ends without the kernel's segmentation offload (root)
-	$(bin)/pytest --numprocesses=2 --dist=loadfile --no-offload tests/net
+	$(bin)/pytest --no-offload tests/net
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check
