@@ -6,19 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.net import bond
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of what is random is tried (tests/net/test_killed.py), and with which offload (tests/net/bond.py)."""
     parser.addoption("--moments", type=int, default=6, help="at how many random moments an end is killed")
     parser.addoption("--seed", type=int, default=1, help="which moments those are")
     parser.addoption("--no-offload", action="store_true", help="start every end without segmentation offload")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--no-offload"):
-        bond.SWITCHES.append("--no-offload")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
