@@ -43,7 +43,7 @@ test-rust: | bootstrap-dev
 test-python: build | bootstrap-dev
 	$(bin)/pytest
 
-test-no-offload: build | bootstrap-dev ## the tests in network namespaces once more, all ends without the kernel's segmentation offload (root)
+test-no-offload: build | bootstrap-dev ## tests/net once more, the ends that tests/net/bond.py starts without segmentation offload (root)
 	$(bin)/pytest --no-offload tests/net
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules

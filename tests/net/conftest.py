@@ -24,7 +24,7 @@ def shell(command: str) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _switches(request: pytest.FixtureRequest) -> None:
+def _offload_as_asked(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--no-offload"):
         SWITCHES.append("--no-offload")
 
