@@ -43,8 +43,8 @@ test-rust: | bootstrap-dev
 test-python: build | bootstrap-dev
 	$(bin)/pytest
 
-test-no-offload: build | bootstrap-dev ## tests/net once more, the ends that tests/net/bond.py starts without segmentation offload (root)
-	$(bin)/pytest --no-offload tests/net
+test-no-offload: build | bootstrap-dev ## tests/net and tests/interop once more, all ends without segmentation offload (root)
+	$(bin)/pytest --no-offload tests/net tests/interop
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check

@@ -8,14 +8,10 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How much of what is random is tried (tests/net/test_killed.py), and with which offload (tests/net/bond.py)."""
+    """How much of what is random is tried (tests/net/test_killed.py), and with which offload."""
     parser.addoption("--moments", type=int, default=6, help="at how many random moments an end is killed")
     parser.addoption("--seed", type=int, default=1, help="which moments those are")
-    parser.addoption(
-        "--no-offload",
-        action="store_true",
-        help="start the ends of tests/net/bond.py without segmentation offload",
-    )
+    parser.addoption("--no-offload", action="store_true", help="start every end without segmentation offload")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.net.bond import offload_as_asked
+
+__all__ = ["offload_as_asked"]
+
 ROOT = Path(__file__).resolve().parents[2]
 KCPPEER = Path(__file__).parent / "kcppeer"
 GO_NEEDED = (1, 23)  # kcppeer/go.mod

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ratbond.lab import CommandError, Host, Lab, Link
+from tests.net.bond import SWITCHES
 
 Role = Literal["client", "server"]
 
@@ -61,13 +62,13 @@ def host_of(role: Role, lab: Lab) -> Host:
 
 
 def start_verbatim(role: Role, lab: Lab, words: list[str], log: Path) -> "subprocess.Popen[Any]":
-    """Ours, with just these words."""
+    """Ours, with these words."""
     with log.open("w") as output:
-        return host_of(role, lab).popen(str(OURS), *words, stdout=output, stderr=subprocess.STDOUT)
+        return host_of(role, lab).popen(str(OURS), *words, *SWITCHES, stdout=output, stderr=subprocess.STDOUT)
 
 
 def start_ours(role: Role, lab: Lab, mode: Mode, log: Path) -> "subprocess.Popen[Any]":
-    command = [str(OURS), *arguments(role, lab, mode), "--protocol=kcp"]
+    command = [str(OURS), *arguments(role, lab, mode), "--protocol=kcp", *SWITCHES]
     with log.open("w") as output:
         return host_of(role, lab).popen(*command, stdout=output, stderr=subprocess.STDOUT)
 

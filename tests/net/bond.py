@@ -19,9 +19,16 @@ from ratbond.lab import CommandError, Host, Lab
 
 RATBOND = (sys.executable, "-m", "ratbond")
 PORT = 12345
-# What every `End` is started with, unless it says otherwise: set by pytest's --no-offload.
+# What every end is started with, unless it says otherwise: set by pytest's --no-offload.
 SWITCHES: list[str] = []
 TUNNEL_IPV6 = "fd72:6174:626f:294::1"  # the server's, made from tunnel-id 660
+
+
+@pytest.fixture(scope="session", autouse=True)
+def offload_as_asked(request: pytest.FixtureRequest) -> None:
+    """For every conftest.py whose tests start ends."""
+    if request.config.getoption("--no-offload"):
+        SWITCHES[:] = ["--no-offload"]
 
 
 class End:

@@ -11,7 +11,9 @@ import pytest
 from pyroute2 import netns
 
 from ratbond.lab import Lab
-from tests.net.bond import SWITCHES, Bond
+from tests.net.bond import Bond, offload_as_asked
+
+__all__ = ["offload_as_asked"]
 
 Shell = Callable[[str], str]
 
@@ -21,12 +23,6 @@ def shell(command: str) -> str:
     done = subprocess.run(["sh", "-ec", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _offload_as_asked(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--no-offload"):
-        SWITCHES.append("--no-offload")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.bond import PORT, Bond, UdpStream, until
+from tests.net.bond import PORT, SWITCHES, Bond, UdpStream, until
 from tests.net.kernel_state import state
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
@@ -28,9 +28,10 @@ class Program:
 
     def __init__(self, bond: Bond, path: str, *arguments: str) -> None:
         self._output = bond.file(f"{Path(path).stem}.out")
+        through = [str(REPOSITORY / "tests/net/without_offload.py")] if SWITCHES else []
         with self._output.open("w") as output:
             self._process = bond.lab.client.popen(
-                sys.executable, "-Werror", str(REPOSITORY / path), *arguments,
+                sys.executable, "-Werror", *through, str(REPOSITORY / path), *arguments,
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ratbond.lab import Lab
-from tests.net.bond import PORT, RATBOND, Bond, End, until
+from tests.net.bond import PORT, RATBOND, SWITCHES, Bond, End, until
 from tests.net.hub import Hub, hub, pings
 
 __all__ = ["hub"]
@@ -117,9 +117,8 @@ def test_it_connects_by_itself_where_no_client_runs(bond: Bond) -> None:
     server = bond.server(sealed(bond))
     until(lambda: "listening" in server.log, server)
     before = bond.lab.client.run("sh", "-c", "ip rule; ip route show table all; ip -br link").stdout
-    found = speedtest(
-        bond, "--seconds=3", sealed(bond), f"--connect-addr={bond.lab.server_ipv4}:{PORT}", "--no-wan=wan2"
-    )
+    address = f"--connect-addr={bond.lab.server_ipv4}:{PORT}"
+    found = speedtest(bond, "--seconds=3", sealed(bond), address, "--no-wan=wan2", *SWITCHES)
     (link,) = found["links"]
     assert holds(link["alone"]["down_bps"], 40e6)
     assert found["verdict"] == [

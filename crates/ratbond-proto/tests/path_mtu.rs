@@ -84,8 +84,15 @@ fn lost_to_a_shrinking_path(pair: &mut Pair, len: usize, trouble: impl FnOnce(&m
     let answered = &arrived | &refused;
     let missing: Vec<_> = (0..300).filter(|sequence| !answered.contains(sequence)).collect();
     let SessionStats { too_big_packets, too_big_answers, .. } = stats(&pair.client);
-    assert_eq!(missing.len() as u64, too_big_packets - too_big_answers, "neither arrived nor refused: {missing:?}");
-    assert!(missing.is_empty() || refused.len() >= ANSWERS_AT_ONCE, "not told of {missing:?}, only of {refused:?}");
+    assert_eq!(
+        missing.len() as u64,
+        too_big_packets - too_big_answers,
+        "neither arrived nor refused: {missing:?}"
+    );
+    assert!(
+        missing.is_empty() || refused.len() >= ANSWERS_AT_ONCE,
+        "not told of {missing:?}, only of {refused:?}"
+    );
     assert_eq!(arrived.len(), pair.server.delivered.len(), "doubled");
     refused.len()
 }
