@@ -40,11 +40,14 @@ test: test-rust test-python ## install all it needs and run every test (as root 
 test-rust: | bootstrap-dev
 	cargo test --workspace --locked --quiet
 
+# Most of it waits for links, so two at once; a file's tests in turn, since some share what they start.
+pytest := $(bin)/pytest --numprocesses=2 --dist=loadfile
+
 test-python: build | bootstrap-dev
-	$(bin)/pytest
+	$(pytest)
 
 test-no-offload: build | bootstrap-dev ## tests/net and tests/interop once more, all ends without segmentation offload (root)
-	$(bin)/pytest --no-offload tests/net tests/interop
+	$(pytest) --no-offload tests/net tests/interop
 
 lint: | bootstrap-dev ## formatting, lints, types, import contracts, house rules
 	cargo fmt --all --check
