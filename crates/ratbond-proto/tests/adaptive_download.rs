@@ -7,7 +7,7 @@ use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_sim::pair::Pair;
 use ratbond_sim::scenario::{
     Outcome, bad_link, bloat, bound, connected, dsl_lte, equal, four, idle_rtt, lossy_both, redraw,
-    redrawn_bound, redrawn_bps, run, run_flows, satellite, varying,
+    redrawn_bound, redrawn_bps, run, run_flows, satellite, varying, wandering,
 };
 use ratbond_sim::tcp::{Algorithm, BOND_PACKET_BYTES, Tcp};
 
@@ -65,6 +65,18 @@ fn one_download_keeps_lossy_links_busy_while_it_waits_for_repairs() {
 #[test]
 fn six_downloads_fill_a_near_link_and_one_by_satellite() {
     assert_used(&satellite(), 6, (34, 22), 0.93, 40);
+}
+
+/// A delay that wanders is no queue: a link that took it for one would send less and less.
+#[test]
+fn downloads_go_on_over_links_whose_delay_wanders() {
+    for seed in 1..=3 {
+        let outcome = downloads(&wandering(), 6, 24, seed);
+        let used = outcome.share_from(12, bound(&wandering()));
+        assert!(used >= 0.9, "seed {seed}: {used:.3} of the bound: {:?}", outcome.seconds);
+        let extra = outcome.ping_p99_from(12.0).saturating_sub(idle_rtt(&wandering()));
+        assert!(extra <= Duration::from_millis(60), "seed {seed}: a ping takes {extra:?} longer");
+    }
 }
 
 /// BBR keeps no backlog, but between links of one delay it needs none. Every ten seconds it looks at the bare round trip, which costs it a
@@ -129,6 +141,7 @@ fn figures() {
         ("bloat", bloat()),
         ("lossy", lossy_both()),
         ("four", four()),
+        ("wandering", wandering()),
     ];
     for (name, links) in all.into_iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
         for count in [1, 6] {

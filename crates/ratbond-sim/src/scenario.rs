@@ -69,6 +69,12 @@ pub fn satellite() -> Vec<LinkConfig> {
     vec![link(50, 30), link(50, 600)]
 }
 
+/// By radio: 100 Mbit/s and 40 ms beside 50 Mbit/s and 50 ms, whose delays wander by 8 and 10 ms each way.
+#[must_use]
+pub fn wandering() -> Vec<LinkConfig> {
+    vec![jittery(8, link(100, 40)), jittery(10, link(50, 50))]
+}
+
 /// A good link beside a slower one with 2 s of queue.
 #[must_use]
 pub fn bloat() -> Vec<LinkConfig> {

@@ -77,29 +77,6 @@ impl WindowedMin {
     }
 }
 
-/// How much a round trip differs from the one measured just before, smoothed (the way of RFC 3550 section 6.4.1).
-///
-/// A queue lengthens slowly from packet to packet, so this sees the path's own variation and hardly the queue.
-#[derive(Debug, Default)]
-pub(super) struct JitterMeter {
-    last: Option<Duration>,
-    mean: Duration,
-}
-
-impl JitterMeter {
-    pub(super) fn update(&mut self, rtt: Duration) {
-        if let Some(last) = self.last.replace(rtt) {
-            let difference = rtt.abs_diff(last);
-            self.mean = (self.mean * 15 + difference) / 16;
-        }
-    }
-
-    /// What most round trips stay within, above the least.
-    pub(super) fn spread(&self) -> Duration {
-        4 * self.mean
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{AckSample, queued_rtt};
+use super::AckSample;
+use super::jitter::BareRtt;
 use crate::time::Time;
 
 /// A path beyond this is broken rather than lossy, and must not be pushed harder.
@@ -35,16 +36,16 @@ pub(super) struct LossMeter {
 }
 
 impl LossMeter {
-    pub fn add(&mut self, now: Time, sample: &AckSample, usual_rtt: Duration) {
+    pub fn add(&mut self, now: Time, sample: &AckSample, bare_rtt: BareRtt) {
         let idle = now.saturating_since(self.last).as_secs_f64() / MEMORY.as_secs_f64();
         let kept = (-idle).exp() * (MEMORY_BYTES / (self.acked + self.lost).max(MEMORY_BYTES));
         self.last = now;
         self.acked *= kept;
         self.lost *= kept;
-        if sample.rtt.is_some_and(|rtt| rtt > queued_rtt(usual_rtt)) {
+        if sample.rtt.is_some_and(|rtt| rtt > bare_rtt.queued()) {
             self.queue_shown = Some(now);
         }
-        let known_within = usual_rtt.mul_f64(KNOWN_AFTER_RTTS);
+        let known_within = bare_rtt.usual.mul_f64(KNOWN_AFTER_RTTS);
         if self.queue_shown.is_none_or(|at| now.saturating_since(at) > known_within) {
             self.acked += sample.acked_bytes as f64;
             self.lost += sample.lost_bytes as f64;
@@ -79,11 +80,16 @@ mod tests {
         }
     }
 
+    fn steady(rtt_ms: u64) -> BareRtt {
+        let usual = Duration::from_millis(rtt_ms);
+        BareRtt { usual, average: usual, farthest: usual }
+    }
+
     #[test]
     fn loss_with_a_short_queue_is_the_paths_own() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), Duration::from_millis(20));
+            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), steady(20));
         }
         assert!((meter.fraction() - 0.2).abs() < 1e-9);
     }
@@ -92,15 +98,15 @@ mod tests {
     fn loss_with_a_long_queue_is_not() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(Time::ZERO, &sample(8_000, 0, 21), Duration::from_millis(20));
-            meter.add(Time::ZERO, &sample(8_000, 8_000, 90), Duration::from_millis(20));
+            meter.add(Time::ZERO, &sample(8_000, 0, 21), steady(20));
+            meter.add(Time::ZERO, &sample(8_000, 8_000, 90), steady(20));
         }
         assert!(meter.fraction() < 1e-9);
     }
 
     #[test]
     fn what_a_full_queue_dropped_is_known_when_the_queue_is_gone() {
-        let (mut meter, usual) = (LossMeter::default(), Duration::from_millis(600));
+        let (mut meter, usual) = (LossMeter::default(), steady(600));
         let at = Time::from_millis;
         for _ in 0..100 {
             meter.add(at(1_000), &sample(8_000, 0, 601), usual);
@@ -116,8 +122,8 @@ mod tests {
     fn a_full_queue_shows_however_long_the_way_is() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(Time::ZERO, &sample(8_000, 0, 601), Duration::from_millis(600));
-            meter.add(Time::ZERO, &sample(8_000, 8_000, 690), Duration::from_millis(600));
+            meter.add(Time::ZERO, &sample(8_000, 0, 601), steady(600));
+            meter.add(Time::ZERO, &sample(8_000, 8_000, 690), steady(600));
         }
         assert!(meter.fraction() < 1e-9);
     }
@@ -126,9 +132,9 @@ mod tests {
     fn a_path_that_lies_idle_gets_another_chance() {
         let mut meter = LossMeter::default();
         for _ in 0..1_000 {
-            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), Duration::from_millis(20));
+            meter.add(Time::ZERO, &sample(8_000, 2_000, 21), steady(20));
         }
-        meter.add(Time::from_millis(60_000), &sample(60, 0, 21), Duration::from_millis(20));
+        meter.add(Time::from_millis(60_000), &sample(60, 0, 21), steady(20));
         assert!(meter.fraction() < 1e-9);
     }
 }

@@ -8,6 +8,7 @@
 //! more is followed by the next at once, so that a path that became faster is filled in some round trips.
 
 mod filter;
+mod jitter;
 mod loss;
 mod one_way;
 mod pacer;
@@ -17,7 +18,8 @@ pub mod rtt;
 
 use std::time::Duration;
 
-use self::filter::{JitterMeter, RoundMax, WindowedMin};
+use self::filter::{RoundMax, WindowedMin};
+use self::jitter::{BareRtt, JitterMeter};
 use self::loss::LossMeter;
 use self::one_way::OneWayMin;
 use self::pacer::Pacer;
@@ -91,19 +93,18 @@ impl PathModel {
         let min_rtt_expired = self.min_rtt.is_stale(now);
         if let Some(rtt) = sample.rtt {
             self.min_rtt.update(now, rtt);
-            self.jitter.update(rtt);
+            self.jitter.update(now, rtt);
         }
         let Some(min_rtt) = self.min_rtt.get() else { return };
-        // Round trips up to here need no queue to explain them.
-        let usual_rtt = min_rtt + self.jitter.spread();
-        let new_round = self.round.advance(sample, usual_rtt + ACK_CLUMP, self.much_in_flight());
+        let bare_rtt = self.jitter.bare_rtt(min_rtt);
+        let new_round = self.round.advance(sample, bare_rtt.and(ACK_CLUMP), self.much_in_flight());
         if new_round && let Some(most) = self.round.rate_by_waits() {
             self.rate.limit(self.round.count(), most);
         }
-        self.loss.add(now, sample, usual_rtt);
+        self.loss.add(now, sample, bare_rtt);
         if let Some(rate) = &sample.rate {
             let bytes_per_s = (rate.rate_bps() as f64 / 8.0 / (1.0 - self.loss.fraction())) as u64;
-            if self.was_busy(rate, usual_rtt) {
+            if self.was_busy(rate, bare_rtt) {
                 self.rate.forget_before(self.round.count().saturating_sub(1));
                 self.rate.update(self.round.count(), bytes_per_s);
             } else if !rate.app_limited || bytes_per_s > self.rate.get() {
@@ -113,7 +114,7 @@ impl PathModel {
         let facts = phase::Facts {
             now,
             min_rtt,
-            usual_rtt,
+            bare_rtt,
             min_rtt_expired,
             rate: self.rate.get(),
             app_limited: sample.rate.is_none_or(|rate| rate.app_limited),
@@ -133,8 +134,8 @@ impl PathModel {
     /// its queue short. The sample is then what it carries
     /// now, and what it carried before is over: otherwise a path that became slower would be taken for the fast one until
     /// somebody has a backlog for it.
-    fn was_busy(&self, rate: &RateSample, usual_rtt: Duration) -> bool {
-        self.round.least_of_two().is_some_and(|rtt| rtt > queued_rtt(usual_rtt))
+    fn was_busy(&self, rate: &RateSample, bare_rtt: BareRtt) -> bool {
+        self.round.least_of_two().is_some_and(|rtt| rtt > bare_rtt.queued())
             && rate.in_flight_bytes_at_send >= self.much_in_flight()
     }
 
@@ -264,8 +265,8 @@ impl PathModel {
     fn apply(&mut self, sample: &AckSample) {
         let gains = self.gains();
         let rate = self.rate.get();
-        let clump = (rate as f64 * (ACK_CLUMP + self.jitter.spread()).as_secs_f64()) as u64;
-        let window = (self.bdp_bytes() as f64 * gains.window) as u64 + clump;
+        let window = (self.bdp_bytes() as f64 * gains.window) as u64
+            + (rate as f64 * self.slack(gains.window).as_secs_f64()) as u64;
         self.window_bytes = match self.phase {
             // The rate is known only after a round trip: until then, and beyond it, what is acknowledged says how far to go.
             Phase::Startup { .. } => {
@@ -277,6 +278,14 @@ impl PathModel {
         self.set_pace();
     }
 
+    /// For how long in flight must last beyond `gain` round trips of the least time: for clumps of acks, and a round trip that is longer.
+    fn slack(&self, gain: f64) -> Duration {
+        let beyond = self.min_rtt.get().unwrap_or_default().mul_f64((gain - 1.0).max(0.0)) + ACK_CLUMP;
+        // Who looks at the bare round trip lets the queue run empty, whatever comes of the rate.
+        let wander = if gain < 1.0 { Duration::ZERO } else { self.jitter.wander().saturating_sub(beyond) };
+        ACK_CLUMP + self.jitter.spread() + wander
+    }
+
     fn set_pace(&mut self) {
         let pace = (self.uncapped() as f64 * self.gains().pace) as u64;
         self.pacer.set_rate(match self.cap {
@@ -286,11 +295,6 @@ impl PathModel {
             None => pace,
         });
     }
-}
-
-/// A round trip beyond this needs a queue to explain it, where up to `usual_rtt` it needs none.
-fn queued_rtt(usual_rtt: Duration) -> Duration {
-    usual_rtt + (usual_rtt / 4).min(Duration::from_millis(30)) + Duration::from_millis(5)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use super::{AckSample, INITIAL_WINDOW_BYTES, queued_rtt};
+use super::jitter::BareRtt;
+use super::{AckSample, INITIAL_WINDOW_BYTES};
 use crate::time::Time;
 
 const GROWTH: f64 = 1.25;
@@ -51,8 +52,7 @@ pub(super) enum Phase {
 pub(super) struct Facts {
     pub now: Time,
     pub min_rtt: Duration,
-    /// What round trips stay within while no queue stands.
-    pub usual_rtt: Duration,
+    pub bare_rtt: BareRtt,
     pub min_rtt_expired: bool,
     pub rate: u64,
     pub app_limited: bool,
@@ -71,7 +71,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Not one packet of a whole round found the queue short.
     fn queue_stands(&self) -> bool {
-        self.round_rtt.is_some_and(|rtt| rtt > queued_rtt(self.usual_rtt))
+        self.round_rtt.is_some_and(|rtt| rtt > self.bare_rtt.queued())
     }
 
     fn is_overfull(&self, in_flight_bytes: u64) -> bool {
@@ -85,16 +85,16 @@ impl Facts {
     fn burst_filled_it(&self) -> bool {
         let short = (self.min_rtt / 4).min(QUEUE) / 2;
         self.is_overfull(self.round_in_flight_bytes)
-            && self.longest_rtt.is_some_and(|rtt| rtt > self.usual_rtt + short)
+            && self.longest_rtt.is_some_and(|rtt| rtt > self.bare_rtt.and(short))
     }
 
     /// Something was lost behind a queue.
     fn overflows(&self) -> bool {
-        self.lost && self.longest_rtt.is_some_and(|rtt| rtt > queued_rtt(self.usual_rtt))
+        self.lost && self.longest_rtt.is_some_and(|rtt| rtt > self.bare_rtt.queued())
     }
 
     fn after_rounds(&self, rounds: u32) -> Time {
-        self.now + self.min_rtt.max(Duration::from_millis(2)) * rounds
+        self.now + self.bare_rtt.average.max(Duration::from_millis(2)) * rounds
     }
 }
 
