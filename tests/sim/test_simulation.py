@@ -46,6 +46,15 @@ def test_a_sender_with_bbr_looks_at_the_bare_round_trip_and_one_with_cubic_does_
     assert lows["bbr"] < 0.9 < lows["cubic"], "once in ten seconds it keeps four packets in flight for 200 ms"
 
 
+@pytest.mark.parametrize("flows", [1, 6])
+@pytest.mark.parametrize("milliseconds", [300, 600])
+def test_downloads_use_a_far_link(flows: int, milliseconds: int) -> None:
+    """Also one whose round trip is longer than a sender's first timeout, so that all that arrives first was sent twice."""
+    simulation = Simulation([Link(f"4mbit,{milliseconds}ms")])
+    name = simulation.download(flows=flows)
+    assert downloaded_mbps(simulation.run(40), name, 20) > 0.75 * 4 * PAYLOAD
+
+
 def test_an_upload_goes_the_other_way() -> None:
     simulation = Simulation([Link("up=2mbit,down=8mbit,20ms")])
     name = simulation.upload()

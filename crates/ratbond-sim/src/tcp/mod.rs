@@ -29,7 +29,12 @@ pub const BOND_PACKET_BYTES: usize = 1400;
 pub const HEADER_BYTES: usize = 52;
 /// What a kernel's send buffer holds.
 const MAX_BYTES: usize = 4 << 20;
+/// As Linux has it.
 const MIN_RTO: Duration = Duration::from_millis(200);
+/// Before a round trip is known (RFC 6298, section 2).
+const INITIAL_RTO: Duration = Duration::from_secs(1);
+/// How often the timeout doubles at most.
+const MAX_DOUBLINGS: u32 = 6;
 /// How often callers let a transfer send, at least.
 const STEP: Duration = Duration::from_millis(1);
 /// How often a sender with holes looks whether one of them has grown old enough to be a loss.
@@ -126,6 +131,8 @@ pub struct Tcp {
     /// Smoothed round trip.
     pub srtt: Duration,
     progress_at: Time,
+    /// Retransmission timeouts since a round trip was seen.
+    timeouts_in_a_row: u32,
     /// Retransmission timeouts.
     pub timeouts: u32,
     /// How often the window was cut for a loss.
@@ -170,6 +177,7 @@ impl Tcp {
             newest: None,
             srtt: Duration::ZERO,
             progress_at: Time::ZERO,
+            timeouts_in_a_row: 0,
             timeouts: 0,
             backoffs: 0,
             resent: 0,
@@ -271,6 +279,7 @@ impl Tcp {
         self.newest_arrived = self.newest_arrived.max(sending.at);
         if !resent {
             let rtt = now.saturating_since(sending.at);
+            self.timeouts_in_a_row = 0;
             self.srtt = if self.srtt.is_zero() { rtt } else { (self.srtt * 7 + rtt) / 8 };
             let next = self.next();
             if let Congestion::Cubic(cubic) = &mut self.congestion {
@@ -333,8 +342,9 @@ impl Tcp {
         if self.sacked == 0 {
             return;
         }
+        // None is known while all that has arrived had been sent again before: then only the timeout tells.
         let least = self.congestion.least_rtt();
-        let allowed = self.srtt.max(least) + least / 4;
+        let allowed = self.srtt.max(least).saturating_add(least / 4);
         for index in 0..self.segments.len() {
             let Segment { sending, fate, resent } = self.segments[index];
             if fate != Fate::Out {
@@ -358,7 +368,8 @@ impl Tcp {
     }
 
     fn times_out_at(&self) -> Time {
-        self.progress_at + self.srtt * 2 + MIN_RTO.max(self.srtt)
+        let rto = if self.srtt.is_zero() { INITIAL_RTO } else { self.srtt * 2 + MIN_RTO.max(self.srtt) };
+        self.progress_at + rto * (1 << self.timeouts_in_a_row)
     }
 
     fn is_timed_out(&self, now: Time) -> bool {
@@ -367,6 +378,7 @@ impl Tcp {
 
     fn time_out(&mut self, now: Time) {
         self.timeouts += 1;
+        self.timeouts_in_a_row = (self.timeouts_in_a_row + 1).min(MAX_DOUBLINGS);
         self.progress_at = now;
         if let Congestion::Cubic(cubic) = &mut self.congestion {
             cubic.on_timeout();
