@@ -264,6 +264,12 @@ def main() -> None:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # or Python complains when it flushes at exit
+    except SystemExit:
+        raise
+    except BaseException as error:  # the last defence; a panic of the engine is no Exception
+        if sys.flags.dev_mode:
+            raise
+        code = _fail(f"unexpected, please report it: {type(error).__name__}: {error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -25,6 +25,20 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert run(monkeypatch, capsys, "--version") == (0, f"ratbond {__version__}\n", "")
 
 
+def test_what_nobody_thought_of_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PanicException(BaseException):
+        """As pyo3 has it."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise PanicException("overflow when adding durations")
+
+    monkeypatch.setattr(cli, "app", panics)
+    said = "ratbond: error: unexpected, please report it: PanicException: overflow when adding durations\n"
+    assert run(monkeypatch, capsys, "keygen") == (1, "", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
