@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,29 @@ def test_a_lab_leaves_nothing_behind(lab_name: str) -> None:
 def test_a_failed_start_leaves_nothing_behind(lab_name: str) -> None:
     with pytest.raises(LabError, match="at most"):
         Lab.up(["80mbit,16ms", "10mbit,3600s"], name=lab_name)
+    assert traces(lab_name) == []
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_an_interrupt_while_a_process_is_being_started_leaves_nothing_behind(
+    lab_name: str, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """The moment at which the process is there, and nobody knows of it yet."""
+    started = 0
+
+    class Popen(subprocess.Popen[str]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            nonlocal started
+            super().__init__(*arguments, **options)
+            started += 1
+            if started == which + 1:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    with pytest.raises(KeyboardInterrupt):
+        Lab.up(["10mbit", "10mbit"], name=lab_name)
+    time.sleep(0.2)
+    assert started > which
     assert traces(lab_name) == []
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ratbond.lab.errors import CommandError
 
 _NAMESPACES = Path("/run/netns")
 _KILL_AFTER_S = 2.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Host:
@@ -115,6 +116,29 @@ def run(
         said = (done.stderr or done.stdout).strip().splitlines()
         raise CommandError(f"'{shown}' failed: {said[0] if said else f'exit code {done.returncode}'}")
     return done
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let signals wait whose handlers may raise, until what happens in here has happened.
+
+    A process that is being started is not known yet to whoever would have to end it: it would go on after the cleaning.
+    """
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    arrived: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                if callable(handler):
+                    signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 def enter(namespace: str) -> None:

@@ -88,13 +88,17 @@ class Lab:
             raise LabError(f"lab {name!r} is up already; take it down with 'ratbond lab down --name {name}'")
         cls.remove(name)
         plans = tuple(LinkPlan(number) for number in range(1, len(specs) + 1))
+        lifeline = None
         try:
-            _make_hosts(Namespaces.of(name), plans)
-            setup = _setup(name, seed, plans, specs, stays=stays)
-            emulator, lifeline = control.start(Host(Namespaces.of(name).wan), setup)
-            saved = State(name, seed, emulator, None if stays else ProcessId.own(), plans)
-            saved.save()
+            with host.uninterrupted():
+                _make_hosts(Namespaces.of(name), plans)
+                setup = _setup(name, seed, plans, specs, stays=stays)
+                emulator, lifeline = control.start(Host(Namespaces.of(name).wan), setup)
+                saved = State(name, seed, emulator, None if stays else ProcessId.own(), plans)
+                saved.save()
         except BaseException:
+            if lifeline is not None:
+                lifeline.close()
             cls.remove(name)
             raise
         return cls(saved, lifeline)
