@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// The lower quartile may be so much because of queues that come and go with what is sent; twice that is the path's.
+/// The lower quartile may be so much because of queues that come and go with what is sent; from a third more on it is the path's.
 const OWN_QUEUE: Duration = Duration::from_micros(1_500);
 
 /// How much round trips differ although no queue grows or empties.
