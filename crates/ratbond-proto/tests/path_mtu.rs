@@ -64,8 +64,8 @@ const ANSWERS_AT_ONCE: usize = 50;
 
 /// A packet each 5 ms from the client, of `len` bytes or what it has been told fits, with `trouble` after 100 of 300. Whatever
 /// did not arrive has been refused, and its sender was told unless it had just been told that often already; returns how many
-/// answers that were.
-fn lost_to_a_shrinking_path(pair: &mut Pair, len: usize, trouble: impl FnOnce(&mut Pair)) -> usize {
+/// answers that were, and of how many packets nobody was told.
+fn lost_to_a_shrinking_path(pair: &mut Pair, len: usize, trouble: impl FnOnce(&mut Pair)) -> (usize, usize) {
     let mut trouble = Some(trouble);
     for sequence in 0..300 {
         if sequence == 100
@@ -94,7 +94,7 @@ fn lost_to_a_shrinking_path(pair: &mut Pair, len: usize, trouble: impl FnOnce(&m
         "not told of {missing:?}, only of {refused:?}"
     );
     assert_eq!(arrived.len(), pair.server.delivered.len(), "doubled");
-    refused.len()
+    (refused.len(), missing.len())
 }
 
 #[test]
@@ -135,10 +135,10 @@ fn a_size_that_nobody_thought_of_is_found_to_within_eight_bytes() {
 fn a_path_that_shrinks_without_a_word_costs_what_a_router_would_refuse() {
     for scheduler in [SchedulerKind::Adaptive, SchedulerKind::Consistent] {
         let mut pair = connected(scheduler, &[1_500], 3);
-        let refused = lost_to_a_shrinking_path(&mut pair, 1_400, |pair| {
+        let (refused, untold) = lost_to_a_shrinking_path(&mut pair, 1_400, |pair| {
             pair.reconfigure(0, |config| config.mtu_bytes = 1_420);
         });
-        assert!((1..=50).contains(&refused), "{refused}");
+        assert!((1..=50).contains(&refused) && untold == 0, "{refused}, {untold}");
         assert_eq!(path_mtus(&pair.client), [(1_420, PathMtuState::Complete)]);
         assert_eq!(inner_mtus(&pair.client).last(), Some(&1_362));
     }
@@ -148,10 +148,10 @@ fn a_path_that_shrinks_without_a_word_costs_what_a_router_would_refuse() {
 fn a_path_that_shrinks_beside_a_wide_one_costs_nothing() {
     for scheduler in [SchedulerKind::Adaptive, SchedulerKind::RoundRobin] {
         let mut pair = connected(scheduler, &[1_500, 1_500], 4);
-        let refused = lost_to_a_shrinking_path(&mut pair, 1_400, |pair| {
+        let (refused, untold) = lost_to_a_shrinking_path(&mut pair, 1_400, |pair| {
             pair.reconfigure(0, |config| config.mtu_bytes = 1_300);
         });
-        assert_eq!(refused, 0);
+        assert_eq!((refused, untold), (0, 0));
         assert!(!pair.client.saw(|event| matches!(event, Event::WanDown(..))));
     }
 }
@@ -159,8 +159,9 @@ fn a_path_that_shrinks_beside_a_wide_one_costs_nothing() {
 #[test]
 fn a_device_that_refuses_what_it_took_costs_what_a_router_would_refuse() {
     let mut pair = connected(SchedulerKind::Adaptive, &[0], 5);
-    let refused = lost_to_a_shrinking_path(&mut pair, 1_400, |pair| pair.wans[0].device_mtu = 1_420);
-    assert!((1..=50).contains(&refused), "{refused}");
+    let (refused, untold) =
+        lost_to_a_shrinking_path(&mut pair, 1_400, |pair| pair.wans[0].device_mtu = 1_420);
+    assert!((1..=50).contains(&refused) && untold == 0, "{refused}, {untold}");
     assert_eq!(path_mtus(&pair.client), [(1_420, PathMtuState::Complete)]);
 }
 
