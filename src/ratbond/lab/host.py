@@ -124,19 +124,17 @@ def uninterrupted() -> Iterator[None]:
 
     A process that is being started is not known yet to whoever would have to end it: it would go on after the cleaning.
     """
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # No other thread is interrupted, or may change a handler.
+    numbers = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     arrived: list[int] = []
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, lambda number, _: arrived.append(number))
+    for number in handlers:
+        signal.signal(number, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                if callable(handler):
-                    signal.signal(number, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if arrived:
         signal.raise_signal(arrived[0])
 
