@@ -202,6 +202,7 @@ class Engine:
         cipher: Literal[
             "auto", "aes-256-gcm", "chacha20-poly1305"
         ] = "auto",  # bond: by the CPU, or this one only
+        workers: int = 1,  # threads that share the clients of a server with a key of its own: 1 to 64
         listen: tuple[str, int] | None = None,  # server: address, port
         offload: bool = True,  # datagrams go to and come from the kernel many in one piece, as far as it can
         trace: bool = False,  # tell every datagram and packet as an event

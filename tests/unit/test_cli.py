@@ -62,6 +62,8 @@ def test_what_nobody_thought_of_is_one_line_too(
         (["client", "frobnicate"], ["frobnicate"]),
         (["server", "--clients-file=/nowhere/clients.toml", "--nosyslog"], ["/nowhere/clients.toml"]),
         (["server", "--clients-file=x", "--tunnel-id=5"], ["--tunnel-id", "each client's own"]),
+        (["server", "--workers=4"], ["--workers", "--clients-file"]),
+        (["server", "--clients-file=x", "--workers=65"], ["--workers", "64"]),
         (["keygen", "--clients-file=x"], ["--server"]),
         (["status", "--http-listen-addr", "x"], ["--http-listen-addr"]),
         (["status", "--http-listen-addr", "127.0.0.1:1"], ["nobody answers"]),
@@ -107,7 +109,7 @@ ISSUE_FLAGS = {
     "client": [
         "--connect-addr", "--wan", "--no-wan", "--no-default-route", "--no-leak", "--route", "--lan", "--join-file", "--policy",
     ],
-    "server": ["--listen-addr", "--clients-file", "--lan", "--forward", "--speedtest"],
+    "server": ["--listen-addr", "--clients-file", "--workers", "--lan", "--forward", "--speedtest"],
     "both": [
         "--config", "--tunnel-id", "--tun-name", "--tunnel-ip", "--tunnel-ip6", "--address", "--protocol", "--aes", "--cipher",
         "--secret",

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 
 use ratbond_proto::addressing::Assignment;
 use ratbond_proto::bond::endpoint::NamedClient;
 use ratbond_proto::endpoint::{SessionId, SessionReport};
-use ratbond_proto::link::WanId;
+use ratbond_proto::link::{Route, WanId};
 use ratbond_proto::preference::Preference;
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Peer, Time};
@@ -36,7 +36,46 @@ pub(crate) enum Command {
     SetClients(Vec<NamedClient>, SyncSender<()>),
     SetScheduler(SchedulerKind),
     Snapshot(SyncSender<Snapshot>),
+    /// From another worker of the same server: a datagram that is this one's to answer.
+    HandOver(Route, Vec<u8>),
     Close,
+}
+
+/// The way to a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailbox {
+    sender: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    /// A worker's mailbox, and its own end of it.
+    pub(crate) fn new() -> Result<(Self, CommandSource), EngineError> {
+        let (sender, receiver) = mpsc::channel();
+        let waker = Arc::new(Waker::new()?);
+        Ok((Self { sender, waker: Arc::clone(&waker) }, CommandSource { receiver, waker }))
+    }
+
+    /// # Errors
+    /// When the worker has ended.
+    pub(crate) fn tell(&self, command: Command) -> Result<(), EngineError> {
+        self.sender.send(command).map_err(|_| EngineError::Closed)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Asks, and returns where the answer will come.
+    ///
+    /// # Errors
+    /// When the worker has ended.
+    pub(crate) fn ask<T>(
+        &self,
+        command: impl FnOnce(SyncSender<T>) -> Command,
+    ) -> Result<Receiver<T>, EngineError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.tell(command(reply))?;
+        Ok(answer)
+    }
 }
 
 /// An event for the user of an engine.
@@ -115,8 +154,20 @@ pub struct TunReport {
     pub tx_drops: u64,
 }
 
+impl Snapshot {
+    /// Takes in what another worker of the same server has told.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.sessions.extend(other.sessions);
+        self.sessions.sort_by_key(|(report, _)| report.id);
+        self.names.extend(other.names);
+        // Workers of one server listen at the same address.
+        self.locals.extend(other.locals);
+        self.locals.dedup();
+    }
+}
+
 /// Sends events and makes the reader's descriptor readable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EventSink {
     pub sender: Sender<EngineEvent>,
     pub waker: Arc<Waker>,

@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub scheduler: SchedulerKind,
     /// Links per WAN.
     pub mux: usize,
+    /// Threads that share a server's named clients; 1 for every other end.
+    pub workers: u8,
     /// Where a server listens.
     pub listen: Option<SocketAddr>,
     /// Whether its sockets may hand the kernel many datagrams in one piece, and get them so; a tun has its own say.

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient};
+use ratbond_proto::bond::datagram::ReceiverIndex;
+use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient, worker_of};
 use ratbond_proto::bond::handshake::ServerKeys;
 use ratbond_proto::endpoint::{Endpoint, SessionId};
 use ratbond_proto::kcp::{Crypt, KcpEndpoint, KcpEndpointConfig};
@@ -17,7 +18,7 @@ use ratbond_proto::trace::{Traced, Wire};
 use ratbond_proto::{Role, Time};
 
 use crate::cipher;
-use crate::command::{Command, CommandSource, EngineEvent, EventSink, Snapshot, WanSpec};
+use crate::command::{Command, EngineEvent, EventSink, Mailbox, Snapshot, WanSpec};
 use crate::config::{EngineConfig, Protocol};
 use crate::error::EngineError;
 use crate::poller::Waker;
@@ -25,55 +26,64 @@ use crate::tun::Tun;
 use crate::udp::Udp;
 use crate::worker::Worker;
 
-/// One end of a tunnel: a worker thread and the way to talk to it. Dropping it closes it.
+/// One end of a tunnel: a worker thread and the way to talk to it; or several, which share a server's clients. Dropping it
+/// closes it.
 #[derive(Debug)]
 pub struct Engine {
     role: Role,
     has_named_clients: bool,
     local_address: Option<SocketAddr>,
-    commands: Sender<Command>,
-    wake_worker: Arc<Waker>,
+    /// At least one. A client's session is at [`worker_of`] it; any other end has one worker.
+    workers: Vec<Mailbox>,
     events: Mutex<Receiver<EngineEvent>>,
     events_ready: Arc<Waker>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Engine {
-    /// Opens the sockets and starts the worker.
+    /// Opens the sockets and starts the workers.
     ///
     /// # Errors
-    /// When a server has no address to listen on, or the kernel refuses something.
+    /// When a server has no address to listen on, when there are to be several workers and no named clients to share, or the
+    /// kernel refuses something.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-        let listen = match (config.role, config.listen) {
-            (Role::Server, Some(address)) => Some(Udp::listen(address, config.offload)?),
-            (Role::Server, None) => return Err(EngineError::Usage("a server needs an address to listen on")),
-            (Role::Client, _) => None,
-        };
-        let local_address = listen.as_ref().and_then(|udp| udp.local_address().ok());
-        let (commands, receiver) = mpsc::channel();
-        let (sender, events) = mpsc::channel();
-        let wake_worker = Arc::new(Waker::new()?);
-        let events_ready = Arc::new(Waker::new()?);
-        let source = CommandSource { receiver, waker: Arc::clone(&wake_worker) };
-        let sink = EventSink { sender, waker: Arc::clone(&events_ready) };
-        let role = config.role;
-        let offload = config.offload;
         let has_named_clients = matches!(config.protocol, Protocol::BondServer(ServerKeys::Named { .. }));
-        let worker = Worker::new(new_endpoint(config), listen, offload, source, sink)?;
-        let thread = std::thread::Builder::new()
-            .name("ratbond-worker".into())
-            .spawn(move || worker.run())
-            .map_err(EngineError::system("cannot start a thread"))?;
-        Ok(Self {
+        if !(1..=if has_named_clients { ReceiverIndex::MAX_WORKERS } else { 1 }).contains(&config.workers) {
+            return Err(EngineError::Usage("1 to 64 workers share named clients, and any other end has one"));
+        }
+        let listen = match (config.role, config.listen) {
+            (Role::Server, Some(address)) => Udp::listen(address, config.offload, config.workers)?,
+            (Role::Server, None) => return Err(EngineError::Usage("a server needs an address to listen on")),
+            (Role::Client, _) => Vec::new(),
+        };
+        let local_address = listen.first().and_then(|udp| udp.local_address().ok());
+        let (sender, events) = mpsc::channel();
+        let events_ready = Arc::new(Waker::new()?);
+        let sink = EventSink { sender, waker: Arc::clone(&events_ready) };
+        let (role, offload) = (config.role, config.offload);
+        let (workers, sources): (Vec<_>, Vec<_>) =
+            (0..config.workers).map(|_| Mailbox::new()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let mut engine = Self {
             role,
             has_named_clients,
             local_address,
-            commands,
-            wake_worker,
+            workers,
             events: Mutex::new(events),
             events_ready,
-            thread: Mutex::new(Some(thread)),
-        })
+            threads: Mutex::default(),
+        };
+        let mut sockets = listen.into_iter();
+        for (endpoint, source) in new_endpoints(config).into_iter().zip(sources) {
+            let peers = engine.workers.clone();
+            let worker = Worker::new(endpoint, sockets.next(), offload, (source, peers), sink.clone())?;
+            // Should one not start, dropping the engine ends those that did.
+            let thread = std::thread::Builder::new()
+                .name("ratbond-worker".into())
+                .spawn(move || worker.run())
+                .map_err(EngineError::system("cannot start a thread"))?;
+            engine.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(engine)
     }
 
     /// Where a server listens.
@@ -110,7 +120,7 @@ impl Engine {
             return Err(EngineError::Usage("links join a server by themselves"));
         }
         let spec = WanSpec { name, device, source, remote };
-        self.ask(|reply| Command::AddWan(spec, reply))?
+        self.ask(SessionId(0), |reply| Command::AddWan(spec, reply))?
     }
 
     /// A WAN leaves at once.
@@ -118,7 +128,7 @@ impl Engine {
     /// # Errors
     /// When the engine is closed.
     pub fn remove_wan(&self, wan: WanId, reason: String) -> Result<(), EngineError> {
-        self.tell(Command::RemoveWan(wan, reason))
+        self.tell(|| Command::RemoveWan(wan, reason.clone()))
     }
 
     /// The WAN's device is called `name` from now on. Its sockets stay; those that it opens later are bound to that name.
@@ -126,7 +136,7 @@ impl Engine {
     /// # Errors
     /// When the engine is closed.
     pub fn rename_wan(&self, wan: WanId, name: String) -> Result<(), EngineError> {
-        self.tell(Command::RenameWan(wan, name))
+        self.tell(|| Command::RenameWan(wan, name.clone()))
     }
 
     /// Client: a WAN is used so from now on; the peer follows, as far as the protocol can tell it.
@@ -134,7 +144,7 @@ impl Engine {
     /// # Errors
     /// When the engine is closed.
     pub fn prefer(&self, wan: WanId, preference: Preference) -> Result<(), EngineError> {
-        self.tell(Command::Prefer(wan, preference))
+        self.tell(|| Command::Prefer(wan, preference))
     }
 
     /// Packets of a session go to and come from `tun` from now on.
@@ -142,7 +152,7 @@ impl Engine {
     /// # Errors
     /// When the engine is closed or the kernel refuses.
     pub fn attach_tun(&self, session: SessionId, tun: Arc<Tun>) -> Result<(), EngineError> {
-        self.ask(|reply| Command::AttachTun(session, tun, reply))?
+        self.ask(session, |reply| Command::AttachTun(session, tun, reply))?
     }
 
     /// The session's tun is left alone from now on.
@@ -150,7 +160,7 @@ impl Engine {
     /// # Errors
     /// When the engine is closed.
     pub fn detach_tun(&self, session: SessionId) -> Result<(), EngineError> {
-        self.ask(|reply| Command::DetachTun(session, reply))
+        self.ask(session, |reply| Command::DetachTun(session, reply))
     }
 
     /// Server of named clients: who may connect from now on; see [`Endpoint::set_clients`]. When this returns, who was
@@ -162,7 +172,7 @@ impl Engine {
         if !self.has_named_clients {
             return Err(EngineError::Usage("only a server with a key of its own has a table of clients"));
         }
-        self.ask(|reply| Command::SetClients(clients, reply))
+        self.ask_all(|reply| Command::SetClients(clients.clone(), reply)).map(|_| ())
     }
 
     /// Packets are spread by another rule from now on.
@@ -170,15 +180,20 @@ impl Engine {
     /// # Errors
     /// When the engine is closed.
     pub fn set_scheduler(&self, scheduler: SchedulerKind) -> Result<(), EngineError> {
-        self.tell(Command::SetScheduler(scheduler))
+        self.tell(|| Command::SetScheduler(scheduler))
     }
 
-    /// All figures as they stand.
+    /// All figures as they stand, of each worker at its own moment.
     ///
     /// # Errors
     /// When the engine is closed.
     pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        self.ask(Command::Snapshot)
+        let all = self.ask_all(Command::Snapshot)?;
+        let merge = |mut whole: Snapshot, part| {
+            whole.merge(part);
+            whole
+        };
+        all.into_iter().reduce(merge).ok_or(EngineError::Closed)
     }
 
     /// The engine's clock now: what events and snapshots count from.
@@ -187,27 +202,42 @@ impl Engine {
         crate::clock::now()
     }
 
-    /// Tells the peer, stops the worker and closes every socket and tun. Idempotent.
+    /// Tells the peers, stops the workers and closes every socket and tun. Idempotent.
     pub fn close(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
+        for worker in &self.workers {
             // A worker that ended by itself takes no command; joining it is all that is left.
-            let _ = self.tell(Command::Close);
+            let _ = worker.tell(Command::Close);
+        }
+        for thread in threads {
             // A panic of the worker was already printed by its thread.
             let _ = thread.join();
         }
     }
 
-    fn tell(&self, command: Command) -> Result<(), EngineError> {
-        self.commands.send(command).map_err(|_| EngineError::Closed)?;
-        self.wake_worker.wake();
-        Ok(())
+    /// Tells every worker.
+    fn tell(&self, command: impl Fn() -> Command) -> Result<(), EngineError> {
+        self.workers.iter().try_for_each(|worker| worker.tell(command()))
     }
 
-    fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, EngineError> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.tell(command(reply))?;
-        answer.recv().map_err(|_| EngineError::Closed)
+    /// Asks the worker that has a session.
+    fn ask<T>(
+        &self,
+        session: SessionId,
+        command: impl FnOnce(SyncSender<T>) -> Command,
+    ) -> Result<T, EngineError> {
+        let worker = worker_of(session, u8::try_from(self.workers.len()).unwrap_or(u8::MAX));
+        self.workers[usize::from(worker)].ask(command)?.recv().map_err(|_| EngineError::Closed)
+    }
+
+    /// Asks all workers at once.
+    fn ask_all<T>(&self, command: impl Fn(SyncSender<T>) -> Command) -> Result<Vec<T>, EngineError> {
+        let answers: Vec<_> =
+            self.workers.iter().map(|worker| worker.ask(&command)).collect::<Result<_, _>>()?;
+        answers.into_iter().map(|answer| answer.recv().map_err(|_| EngineError::Closed)).collect()
     }
 }
 
@@ -217,17 +247,31 @@ impl Drop for Engine {
     }
 }
 
-fn new_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
-    let wire = match &config.protocol {
-        Protocol::Kcp { secret } => Wire::Kcp(secret.as_deref().map_or(Crypt::Plain, Crypt::aes)),
-        Protocol::BondClient(_) | Protocol::BondServer(_) => Wire::Bond,
+/// One for each worker.
+fn new_endpoints(config: EngineConfig) -> Vec<Box<dyn Endpoint>> {
+    let (trace, secret) = (config.trace, kcp_secret(&config.protocol));
+    let traced = |endpoint: Box<dyn Endpoint>| -> Box<dyn Endpoint> {
+        if !trace {
+            return endpoint;
+        }
+        let wire = match &secret {
+            Some(secret) => Wire::Kcp(secret.as_deref().map_or(Crypt::Plain, Crypt::aes)),
+            None => Wire::Bond,
+        };
+        Box::new(Traced::new(endpoint, wire))
     };
-    let trace = config.trace;
-    let endpoint = untraced_endpoint(config);
-    if trace { Box::new(Traced::new(endpoint, wire)) } else { endpoint }
+    untraced_endpoints(config).into_iter().map(traced).collect()
 }
 
-fn untraced_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
+/// KCP's secret, if it has one; none of another protocol.
+fn kcp_secret(protocol: &Protocol) -> Option<Option<String>> {
+    match protocol {
+        Protocol::Kcp { secret } => Some(secret.clone()),
+        Protocol::BondClient(_) | Protocol::BondServer(_) => None,
+    }
+}
+
+fn untraced_endpoints(config: EngineConfig) -> Vec<Box<dyn Endpoint>> {
     let bond = BondEndpointConfig {
         tunnel_id: config.tunnel_id,
         scheduler: config.scheduler,
@@ -235,7 +279,7 @@ fn untraced_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
         seed: config.seed.clone(),
     };
     match config.protocol {
-        Protocol::Kcp { secret } => Box::new(KcpEndpoint::new(KcpEndpointConfig {
+        Protocol::Kcp { secret } => vec![Box::new(KcpEndpoint::new(KcpEndpointConfig {
             role: config.role,
             tunnel_id: config.tunnel_id,
             scheduler: config.scheduler,
@@ -243,8 +287,11 @@ fn untraced_endpoint(config: EngineConfig) -> Box<dyn Endpoint> {
             secret,
             // Nonces of stock's cipher, which hides no more with better ones.
             seed: u64::from_ne_bytes(std::array::from_fn(|at| config.seed.0[at])),
-        })),
-        Protocol::BondClient(credentials) => Box::new(BondClient::new(credentials, bond)),
-        Protocol::BondServer(keys) => Box::new(BondServer::new(keys, bond)),
+        }))],
+        Protocol::BondClient(credentials) => vec![Box::new(BondClient::new(credentials, bond))],
+        Protocol::BondServer(keys) => BondServer::of_workers(&keys, bond, config.workers)
+            .into_iter()
+            .map(|server| Box::new(server) as Box<dyn Endpoint>)
+            .collect(),
     }
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use ratbond_proto::bond::datagram::WORKER_SHIFT;
 use ratbond_proto::link::{Route, SocketId};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -60,16 +61,37 @@ pub(crate) struct Udp {
 }
 
 impl Udp {
-    /// A server's socket. `[::]` takes IPv4 peers too. `offload`: whether datagrams go to and come from the kernel many in
-    /// one piece.
-    pub(crate) fn listen(address: SocketAddr, offload: bool) -> Result<Self, EngineError> {
+    /// A server's sockets, one for each of its workers: each datagram comes to the one that its receiver index names (see
+    /// [`ReceiverIndex::steers_to`]). `[::]` takes IPv4 peers too. `offload`: whether datagrams go to and come from the kernel
+    /// many in one piece.
+    pub(crate) fn listen(address: SocketAddr, offload: bool, workers: u8) -> Result<Vec<Self>, EngineError> {
         let refused = |source| EngineError::Listen { address: address.to_string(), source };
-        let socket = new_socket(address.is_ipv6()).map_err(refused)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(!address.ip().is_unspecified()).map_err(refused)?;
+        // The first takes the address for itself alone, so that no second server can slip in between.
+        let first = Self::listening(address, false).map_err(refused)?;
+        let address = address_of(&first).map_err(refused)?;
+        let mut sockets = vec![first];
+        if workers > 1 {
+            share_address(&sockets[0]).map_err(refused)?;
+            for _ in 1..workers {
+                sockets.push(Self::listening(address, true).map_err(refused)?);
+            }
+            steer_by_receiver_index(&sockets[0], workers).map_err(EngineError::system(
+                "cannot steer datagrams to workers, so start with --workers=1",
+            ))?;
         }
-        socket.bind(&address.into()).map_err(refused)?;
-        Self::new(socket, offload).map_err(refused)
+        sockets.into_iter().map(|socket| Self::new(socket, offload).map_err(refused)).collect()
+    }
+
+    fn listening(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+        let socket = new_socket(address.is_ipv6())?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        if shared {
+            share_address(&socket)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
     }
 
     /// A client's socket towards `remote`, bound to the device and the source address, so that no routing rule is
@@ -110,8 +132,7 @@ impl Udp {
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        let address = self.socket.local_addr()?;
-        address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+        address_of(&self.socket)
     }
 
     /// Longest run that [`Udp::send`] hands to the kernel in one call.
@@ -237,21 +258,51 @@ fn new_socket(ipv6: bool) -> io::Result<Socket> {
     Socket::new(if ipv6 { Domain::IPV6 } else { Domain::IPV4 }, Type::DGRAM, Some(Protocol::UDP))
 }
 
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?;
+    address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
+/// Other sockets of this user may have the same address, if they say so as well.
+fn share_address(socket: &Socket) -> io::Result<()> {
+    rustix::net::sockopt::set_socket_reuseport(socket, true).map_err(io::Error::from)
+}
+
+/// All sockets that share the address of this one get what the filter gives them, by the order in which they were bound. What is too
+/// short to name anybody goes to the first.
+fn steer_by_receiver_index(socket: &Socket, workers: u8) -> io::Result<()> {
+    const RECEIVER_INDEX_AT: u32 = 1;
+    let instruction = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, RECEIVER_INDEX_AT),
+        instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, WORKER_SHIFT),
+        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, workers.into()),
+        instruction(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
 /// Turns UDP_GRO off again, where the kernel has it.
 fn receive_one_by_one(socket: &Socket) -> io::Result<()> {
     let off: libc::c_int = 0;
-    // SAFETY: the kernel reads one int.
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, &off)
+        .or_else(|error| if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(()) } else { Err(error) })
+}
+
+/// Sets an option that neither of the libraries knows. `T` is what the kernel reads for it.
+fn set_option<T>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the value has.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            std::ptr::from_ref(&off).cast(),
-            size_of_val(&off) as libc::socklen_t,
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of_val(value) as libc::socklen_t,
         )
     };
-    let error = io::Error::last_os_error();
-    if result == 0 || error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(()) } else { Err(error) }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Beyond the sysctl limit where the process may (SO_RCVBUFFORCE), up to it elsewhere.
@@ -266,13 +317,15 @@ fn enlarge_buffers(socket: &Socket) {
 
 #[cfg(test)]
 mod tests {
+    use ratbond_proto::bond::datagram::ReceiverIndex;
+
     use super::*;
 
     const SEGMENT: usize = 1_000;
 
     fn pair(offload: bool) -> (Udp, Udp, Route) {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let receiver = Udp::listen(loopback, offload).expect("loopback");
+        let receiver = Udp::listen(loopback, offload, 1).expect("loopback").remove(0);
         let remote = receiver.local_address().expect("bound");
         let sender = Udp::connect(None, None, remote, offload).expect("loopback");
         (sender, receiver, Route { socket: SocketId(0), remote, local: None })
@@ -312,17 +365,40 @@ mod tests {
         let (mut sender, receiver, route) = pair(true);
         // The kernel refuses to cut what has no checksum, as it does what leaves by a device without checksum offload.
         let on: libc::c_int = 1;
-        // SAFETY: the kernel reads one int.
-        let result = unsafe {
-            let value = std::ptr::from_ref(&on).cast();
-            let len = size_of_val(&on) as libc::socklen_t;
-            libc::setsockopt(sender.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, value, len)
-        };
-        assert_eq!(result, 0);
+        set_option(&sender.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, &on).expect("the kernel has it");
         for told in [true, false] {
             let (lengths, _) = exchange(&mut sender, &receiver, route);
             assert_eq!(lengths, [SEGMENT, SEGMENT, SEGMENT, SEGMENT, SEGMENT, 10]);
             assert_eq!(std::mem::take(&mut sender.fell_back), told);
+        }
+    }
+
+    #[test]
+    fn each_worker_gets_what_names_it_and_nobody_else_gets_in() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        for (loopback, workers) in [(loopback, 3), (SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), 64)] {
+            let receivers = Udp::listen(loopback, true, workers).expect("loopback");
+            let port = receivers[0].local_address().expect("bound").port();
+            let remote = SocketAddr::from(([127, 0, 0, 1], port));
+            let mut sender = Udp::connect(None, None, remote, true).expect("loopback");
+            let route = Route { socket: SocketId(0), remote, local: None };
+            let mut wanted = vec![Vec::new(); workers.into()];
+            for (number, index) in (0..=u32::MAX).step_by(0x0123_4567).map(ReceiverIndex).enumerate() {
+                let bytes = [&[0x80], &index.0.to_be_bytes()[..], &[number as u8; 40]].concat();
+                sender.send(&Run { route, segment: bytes.len(), bytes: &bytes }).expect("loopback takes it");
+                wanted[usize::from(index.steers_to(workers))].push(bytes);
+            }
+            sender.send(&Run { route, segment: 3, bytes: &[1, 2, 3] }).expect("loopback takes it");
+            wanted[0].push(vec![1, 2, 3]);
+            let mut buffers = ReceiveBuffers::new();
+            for (receiver, wanted) in receivers.iter().zip(wanted) {
+                let mut came = Vec::new();
+                let mut take = |_, datagram: &mut [u8]| came.push(datagram.to_vec());
+                while receiver.receive(SocketId(0), &mut buffers, &mut take).expect("loopback") {}
+                assert_eq!(came, wanted);
+            }
+            let other = Udp::listen(SocketAddr::new(loopback.ip(), port), true, workers);
+            assert!(matches!(other, Err(EngineError::Listen { .. })), "{other:?}");
         }
     }
 }

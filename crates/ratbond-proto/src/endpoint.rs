@@ -64,6 +64,17 @@ pub struct SessionReport {
     pub links: Vec<LinkReport>,
 }
 
+/// A datagram that another worker of the same server has to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// Which worker.
+    pub worker: u8,
+    /// How it came.
+    pub route: Route,
+    /// The datagram.
+    pub datagram: Vec<u8>,
+}
+
 /// See the module.
 pub trait Endpoint: Send {
     /// Client: opens a link of a WAN over a socket of its own, if the WAN lacks one; returns whether it lacks another.
@@ -90,6 +101,14 @@ pub trait Endpoint: Send {
 
     /// A datagram came; it may be changed in place.
     fn handle_datagram(&mut self, now: Time, route: Route, datagram: &mut [u8]);
+
+    /// Another worker of the same server has handed a datagram over.
+    fn handle_handover(&mut self, _now: Time, _route: Route, _datagram: &mut [u8]) {}
+
+    /// The next datagram that another worker of the same server has to see.
+    fn poll_handover(&mut self) -> Option<Handover> {
+        None
+    }
 
     /// The kernel refused to send datagrams of `len` bytes over this route, as too long; they are lost. Returns whether
     /// anything can be done about it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::bond::datagram::{Header, Kind, ReceiverIndex};
 use crate::bond::endpoint::NamedClient;
-use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
+use crate::endpoint::{Endpoint, EndpointEvent, Handover, SessionId, SessionReport};
 use crate::event::Event;
 use crate::kcp::segment::{Cmd, Segments};
 use crate::kcp::{Crypt, crypt, fec};
@@ -109,6 +109,15 @@ impl Endpoint for Traced {
     fn handle_datagram(&mut self, now: Time, route: Route, datagram: &mut [u8]) {
         self.tell(now, |wire| format!("from {} {}", route.remote, wire.describe(datagram)));
         self.inner.handle_datagram(now, route, datagram);
+    }
+
+    fn handle_handover(&mut self, now: Time, route: Route, datagram: &mut [u8]) {
+        self.tell(now, |wire| format!("handed over from {} {}", route.remote, wire.describe(datagram)));
+        self.inner.handle_handover(now, route, datagram);
+    }
+
+    fn poll_handover(&mut self) -> Option<Handover> {
+        self.inner.poll_handover()
     }
 
     fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {

@@ -34,7 +34,7 @@ pub(crate) struct Engine {
 impl Engine {
     #[new]
     #[pyo3(signature = (*, role, protocol, tunnel_id, scheduler, mux = 1, secret = None, private_key = None,
-                        server_key = None, psk = None, cipher = "auto", listen = None, offload = true, trace = false))]
+                        server_key = None, psk = None, cipher = "auto", workers = 1, listen = None, offload = true, trace = false))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -48,6 +48,7 @@ impl Engine {
         server_key: Option<&str>,
         psk: Option<&str>,
         cipher: &str,
+        workers: u8,
         listen: Option<(String, u16)>,
         offload: bool,
         trace: bool,
@@ -76,6 +77,7 @@ impl Engine {
             tunnel_id,
             scheduler: kind,
             mux,
+            workers,
             listen,
             offload,
             trace,

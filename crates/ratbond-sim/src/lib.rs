@@ -8,7 +8,7 @@
 //! too slow, and [`tcp`] is a TCP sender after the RFCs, not the kernel's.
 //!
 //! - [`pair`]: a client and a server, stepped by the caller; what the protocol's tests are made of.
-//! - [`star`]: many named clients on one server.
+//! - [`star`]: many named clients on one server; [`workers`]: that server's workers as one endpoint.
 //! - [`tcp`], [`exchange`], [`scenario`]: traffic over a pair, and the networks that a bond is judged by.
 //! - [`trial`]: links, loads and what came of them, as `ratbond.sim` and `ratbond simulate` have it.
 
@@ -18,3 +18,4 @@ pub mod scenario;
 pub mod star;
 pub mod tcp;
 pub mod trial;
+pub mod workers;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ratbond_proto::addressing::{Assignment, Ends, Network};
-use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, BondServer, NamedClient, RateCaps};
+use ratbond_proto::bond::endpoint::{BondClient, BondEndpointConfig, NamedClient, RateCaps};
 use ratbond_proto::bond::handshake::{Credentials, ServerKeys, public_key};
 use ratbond_proto::bond::keys::Cipher;
 use ratbond_proto::bond::secret::Secret32;
@@ -19,6 +19,8 @@ use ratbond_proto::endpoint::{Endpoint, EndpointEvent, SessionId};
 use ratbond_proto::link::{Route, SocketId, WanId};
 use ratbond_proto::scheduler::SchedulerKind;
 use ratbond_proto::{Event, Time};
+
+use crate::workers::Workers;
 
 const DELAY: Duration = Duration::from_millis(10);
 const SERVER_SOCKET: SocketId = SocketId(0);
@@ -38,8 +40,8 @@ struct Flight {
 pub struct Star {
     /// Virtual time.
     pub now: Time,
-    /// The one server.
-    pub server: BondServer,
+    /// The one server, of one to three workers.
+    pub server: Workers,
     /// Clients, by their position.
     pub clients: Vec<BondClient>,
     /// What the server told its driver.
@@ -105,10 +107,11 @@ fn config(seed: u64) -> BondEndpointConfig {
 }
 
 impl Star {
-    /// A server that knows `known`, and no client yet.
+    /// A server that knows `known`, and no client yet. The seed says how many workers it has.
     #[must_use]
     pub fn new(known: Vec<NamedClient>, seed: u64) -> Self {
-        let mut server = BondServer::new(ServerKeys::Named { own: private_key(0) }, config(seed));
+        let workers = 1 + (seed % 3) as u8;
+        let mut server = Workers::new(&ServerKeys::Named { own: private_key(0) }, config(seed), workers);
         server.set_clients(Time::from_millis(1_000), known);
         Self {
             now: Time::from_millis(1_000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, Strict, model_validator
 
 from ratbond.config.model import Role, TunnelConfig
 from ratbond.config.secrets import read_invitation
@@ -213,6 +213,10 @@ class ServerConfig(TunnelConfig):
         description="Serve the clients of this file (`ratbond client add`), each with a key and a tun device of its own.",
     )
 
+    workers: Annotated[
+        int | None, Strict(), Setting("N", "one for each processor, at most 8; 1 where it serves one client")
+    ] = Field(default=None, ge=1, le=64, description="Threads that share the clients of --clients-file.")
+
     lan: Annotated[tuple[Network, ...], Setting("NETWORK", live=True)] = Field(
         default=(), description="A network behind the client, routed to it. May be given again."
     )
@@ -254,6 +258,8 @@ class ServerConfig(TunnelConfig):
                     f"{flag} is each client's own: it stands in {self.clients_file}; leave it out, or serve one client "
                     "with --secret-file"
                 )
+        if not self.clients_file and self.workers is not None and self.workers > 1:
+            raise ValueError("--workers shares the clients of a --clients-file; who serves one client leaves it out")
         return self
 
     @model_validator(mode="after")

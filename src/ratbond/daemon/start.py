@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ from ratbond.netcfg.leftovers import sweep
 from ratbond.secret import link_key
 
 log = get_logger(__name__)
+
+_MOST_WORKERS_UNASKED = 8  # each costs a few hundred kB
 
 
 def run(
@@ -103,10 +106,17 @@ def make_engine(config: TunnelConfig, roster: Roster | None = None) -> Engine:
         private_key=private_key,
         server_key=invitation.server_key if invitation else None,
         psk=invitation.psk if invitation else None,
+        workers=_workers(config) if roster else 1,
         listen=(listen.host, listen.port) if listen else None,
         offload=not config.no_offload,
         trace=config.trace,
     )
+
+
+def _workers(config: TunnelConfig) -> int:
+    """How many threads share a server's clients: as many as were asked for, or one for each processor that it may use."""
+    asked = config.workers if isinstance(config, ServerConfig) else None
+    return asked or min(_MOST_WORKERS_UNASKED, len(os.sched_getaffinity(0)))
 
 
 def _engine_secret(config: TunnelConfig) -> str | None:

@@ -37,6 +37,9 @@ impl Worker {
                 }
                 Command::SetScheduler(scheduler) => self.endpoint.set_scheduler(scheduler),
                 Command::Snapshot(reply) => answer(&reply, self.snapshot(now)),
+                Command::HandOver(route, mut datagram) => {
+                    self.endpoint.handle_handover(now, route, &mut datagram);
+                }
                 Command::Close => {
                     self.endpoint.close(now);
                     self.settle(now);

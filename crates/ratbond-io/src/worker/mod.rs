@@ -1,4 +1,4 @@
-//! The thread that owns a tunnel, both directions: it waits, reads a bounded batch from every source that is ready,
+//! The thread that owns a tunnel, or a share of a server's, both directions: it waits, reads a bounded batch from every source that is ready,
 //! lets the protocol work, and sends what came of it.
 
 mod commands;
@@ -19,7 +19,7 @@ use self::moderation::Moderation;
 use self::port::TunPort;
 use self::transmit::TransmitBatch;
 use crate::clock;
-use crate::command::{CommandSource, EngineEvent, EngineEventKind, EventSink, WanSpec};
+use crate::command::{Command, CommandSource, EngineEvent, EngineEventKind, EventSink, Mailbox, WanSpec};
 use crate::error::EngineError;
 use crate::poller::{Poller, Ready};
 use crate::tun::ReadBuffer;
@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     offload: bool,
     poller: Poller,
     commands: CommandSource,
+    /// All workers of the end, this one too, by their numbers.
+    peers: Vec<Mailbox>,
     events: EventSink,
     sockets: BTreeMap<SocketId, Udp>,
     next_socket: u32,
@@ -64,7 +66,7 @@ impl Worker {
         endpoint: Box<dyn Endpoint>,
         listen: Option<Udp>,
         offload: bool,
-        commands: CommandSource,
+        (commands, peers): (CommandSource, Vec<Mailbox>),
         events: EventSink,
     ) -> Result<Self, EngineError> {
         let poller = Poller::new()?;
@@ -74,6 +76,7 @@ impl Worker {
             offload,
             poller,
             commands,
+            peers,
             events,
             sockets: BTreeMap::new(),
             next_socket: 0,
@@ -145,11 +148,22 @@ impl Worker {
     fn settle(&mut self, now: Time) {
         self.deliver();
         self.transmit(now);
+        self.hand_over();
         while let Some(event) = self.endpoint.poll_event() {
             self.handle_event(now, &event);
         }
         if std::mem::take(&mut self.stale_sockets) {
             self.close_stale_sockets();
+        }
+    }
+
+    /// Gives other workers what is theirs.
+    fn hand_over(&mut self) {
+        while let Some(handover) = self.endpoint.poll_handover() {
+            if let Some(peer) = self.peers.get(usize::from(handover.worker)) {
+                // One that has ended answers nobody any more, nor will this one.
+                let _ = peer.tell(Command::HandOver(handover.route, handover.datagram));
+            }
         }
     }
 

@@ -15,7 +15,8 @@ pub const MAX_DATAGRAM_LEN: usize = 9_000;
 
 const SEALED_BIT: u8 = 0x80;
 const PHASE_MASK: u8 = 0x03;
-const WORKER_SHIFT: u32 = 26;
+/// The bits of a receiver index below those that name a worker.
+pub const WORKER_SHIFT: u32 = 26;
 
 /// Why a datagram cannot even be classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -106,6 +107,12 @@ impl ReceiverIndex {
     #[must_use]
     pub const fn worker(self) -> u8 {
         (self.0 >> WORKER_SHIFT) as u8
+    }
+
+    /// Which of a server's `workers` gets a datagram with this index, also one whose index was the client's to choose.
+    #[must_use]
+    pub const fn steers_to(self, workers: u8) -> u8 {
+        if workers == 0 { 0 } else { self.worker() % workers }
     }
 
     /// The receiver index of any kind of datagram: bytes 1..5, so that a socket filter can steer by it.

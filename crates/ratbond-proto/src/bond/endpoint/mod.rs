@@ -32,7 +32,7 @@ use crate::scheduler::SchedulerKind;
 pub use client::BondClient;
 pub use gate::RateCaps;
 pub use roster::NamedClient;
-pub use server::BondServer;
+pub use server::{BondServer, worker_of};
 
 /// What both ends are made with.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use crate::bond::handshake::join::{Join, JoinVerdict};
 use crate::bond::handshake::server::{ClientId, Offer, Verdict};
 use crate::bond::keys::Cipher;
 use crate::bond::secret::Secret32;
-use crate::endpoint::{EndpointEvent, SessionId};
+use crate::endpoint::{EndpointEvent, Handover, SessionId};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, WanId};
 use crate::session::Role;
@@ -28,14 +28,27 @@ use crate::time::Time;
 type Refused = (u8, String);
 
 impl BondServer {
-    pub(super) fn handle_handshake(&mut self, now: Time, route: Route, datagram: &[u8]) {
+    /// `may_hand_over`: whether another worker may be told of a client that is its own.
+    pub(super) fn handle_handshake(&mut self, now: Time, route: Route, datagram: &[u8], may_hand_over: bool) {
         match self.handshakes.handle(now, route.remote, datagram) {
             Ok(Verdict::Reply(reply)) => self.outbox.push_back((route, reply)),
             Ok(Verdict::Refuse(reply, error)) => {
                 self.outbox.push_back((route, reply));
                 self.refusal.tell(now, route.remote, error);
             }
-            Ok(Verdict::Offer(offer)) => self.answer(now, route, *offer),
+            Ok(Verdict::Offer(offer)) => match self.roster.find(offer.client()) {
+                Some(session) if self.share.has(session) => self.answer(now, route, session, *offer),
+                Some(session) if may_hand_over => {
+                    let (worker, datagram) = (self.share.owner(session), datagram.to_vec());
+                    self.handovers.push_back(Handover { worker, route, datagram });
+                }
+                // The tables of two workers differ for a moment, while a new one comes in: the client tries again.
+                Some(_) => {}
+                None => {
+                    let words = format!("no client has the key {}; was it removed?", offer.client());
+                    self.refusal.tell(now, route.remote, words);
+                }
+            },
             Err(error) => self.refuse(now, route.remote, &error),
         }
     }
@@ -56,12 +69,8 @@ impl BondServer {
         }
     }
 
-    /// Lets a client that proved who it is in, or tells it why not. Who is unknown gets no answer.
-    fn answer(&mut self, now: Time, route: Route, offer: Offer) {
-        let Some(session) = self.roster.find(offer.client()) else {
-            let words = format!("no client has the key {}; was it removed?", offer.client());
-            return self.refusal.tell(now, route.remote, words);
-        };
+    /// Lets a client that proved who it is in, or tells it why not.
+    fn answer(&mut self, now: Time, route: Route, session: SessionId, offer: Offer) {
         let psk = self.roster.get(session).map_or(Secret32([0; 32]), |client| client.psk.clone());
         let answer = match self.judge(session, &offer) {
             Err((code, words)) => {

@@ -7,9 +7,11 @@
 //! |---|---|
 //! | `admission` | handshakes, joins, replacement, revocation |
 //! | `member` | one session |
+//! | `share` | which clients are which worker's |
 
 mod admission;
 mod member;
+mod share;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 use self::member::Member;
+use self::share::Share;
 use super::BondEndpointConfig;
 use super::agenda::{Agenda, Number};
 use super::gate::Deliveries;
@@ -29,12 +32,15 @@ use crate::bond::entropy::Entropy;
 use crate::bond::frame::RekeyStep;
 use crate::bond::handshake::server::ServerHandshakes;
 use crate::bond::handshake::{Mode, ServerKeys};
-use crate::endpoint::{Endpoint, EndpointEvent, SessionId, SessionReport};
+use crate::bond::secret::Secret32;
+use crate::endpoint::{Endpoint, EndpointEvent, Handover, SessionId, SessionReport};
 use crate::event::{DownReason, Event};
 use crate::link::{Route, SocketId, WanId};
 use crate::packet::Packet;
 use crate::scheduler::SchedulerKind;
 use crate::time::Time;
+
+pub use self::share::worker_of;
 
 /// A session that nobody confirms is dropped after this long.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +61,7 @@ const REVOKED: u8 = 2;
 pub struct BondServer {
     keys: ServerKeys,
     config: BondEndpointConfig,
+    share: Share,
     entropy: Entropy,
     /// For what is no key: indexes and tokens.
     rng: ChaCha20Rng,
@@ -70,21 +77,34 @@ pub struct BondServer {
     deliveries: Deliveries,
     refusal: Refusal,
     events: VecDeque<EndpointEvent>,
+    handovers: VecDeque<Handover>,
 }
 
 impl BondServer {
     /// An end without sessions. With named clients it knows nobody before [`Endpoint::set_clients`].
     #[must_use]
-    pub fn new(keys: ServerKeys, mut config: BondEndpointConfig) -> Self {
+    pub fn new(keys: ServerKeys, config: BondEndpointConfig) -> Self {
+        Self::with_share(keys, config, Share::WHOLE, None)
+    }
+
+    /// `cookies` is the seed of the cookies that all workers take; without one it is drawn.
+    fn with_share(
+        keys: ServerKeys,
+        mut config: BondEndpointConfig,
+        share: Share,
+        cookies: Option<Secret32>,
+    ) -> Self {
         let (mut entropy, rng) = config.take_entropy();
+        let cookies = cookies.unwrap_or_else(|| entropy.draw());
         let roster = match keys.mode() {
             Mode::Named => Roster::default(),
             Mode::Shared => Roster::shared(),
         };
         Self {
-            handshakes: ServerHandshakes::new(keys.clone(), entropy.draw(), entropy.draw()),
+            handshakes: ServerHandshakes::new(keys.clone(), cookies, entropy.draw()),
             keys,
             config,
+            share,
             entropy,
             rng,
             roster,
@@ -97,12 +117,13 @@ impl BondServer {
             deliveries: Deliveries::new(),
             refusal: Refusal::default(),
             events: VecDeque::new(),
+            handovers: VecDeque::new(),
         }
     }
 
     fn new_index(&mut self) -> ReceiverIndex {
         loop {
-            let index = ReceiverIndex::new(0, self.rng.next_u32());
+            let index = ReceiverIndex::new(self.share.worker, self.rng.next_u32());
             if !self.indexes.contains_key(&index) {
                 return index;
             }
@@ -226,7 +247,7 @@ impl Endpoint for BondServer {
     fn handle_datagram(&mut self, now: Time, route: Route, datagram: &mut [u8]) {
         match Kind::of(datagram) {
             Ok(Kind::Sealed { .. }) => self.handle_sealed(now, route, datagram),
-            Ok(Kind::Request | Kind::Init) => self.handle_handshake(now, route, datagram),
+            Ok(Kind::Request | Kind::Init) => self.handle_handshake(now, route, datagram, true),
             Ok(Kind::Join) => self.handle_join(now, route, datagram),
             Ok(Kind::Challenge | Kind::Response | Kind::Joined | Kind::Version) => {}
             Err(_) => {
@@ -234,6 +255,14 @@ impl Endpoint for BondServer {
                 self.refusal.tell(now, route.remote, format_args!("it is no bond/1: {remedy}"));
             }
         }
+    }
+
+    fn handle_handover(&mut self, now: Time, route: Route, datagram: &mut [u8]) {
+        self.handle_handshake(now, route, datagram, false);
+    }
+
+    fn poll_handover(&mut self) -> Option<Handover> {
+        self.handovers.pop_front()
     }
 
     fn handle_too_big(&mut self, now: Time, route: Route, len: usize) -> bool {
