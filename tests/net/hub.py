@@ -80,9 +80,9 @@ class Hub:
         self.ends.append(End(host, *arguments, log=log))
         return self.ends[-1]
 
-    def serve(self) -> End:
+    def serve(self, *flags: str) -> End:
         self.daemon = self.start(
-            self.server, "server", f"--clients-file={self.file}", f"--listen-addr=0.0.0.0:{PORT}"
+            self.server, "server", f"--clients-file={self.file}", f"--listen-addr=0.0.0.0:{PORT}", *flags
         )
         until(lambda: "listening" in self.daemon.log, self.daemon)
         return self.daemon

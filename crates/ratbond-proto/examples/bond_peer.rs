@@ -219,7 +219,7 @@ impl Peer {
 
 impl Role {
     fn server(keys: ServerKeys, psk: Secret32) -> Self {
-        let handshakes = ServerHandshakes::new(keys.clone(), Secret32([0x33; 32]), Secret32([0x44; 32]));
+        let handshakes = ServerHandshakes::new(keys.clone(), Secret32([0x33; 32]), Secret32([0x44; 32]), 1);
         Self::Server { handshakes: Box::new(handshakes), keys, psk, client: None }
     }
 

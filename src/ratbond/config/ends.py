@@ -259,7 +259,9 @@ class ServerConfig(TunnelConfig):
                     "with --secret-file"
                 )
         if not self.clients_file and self.workers is not None and self.workers > 1:
-            raise ValueError("--workers shares the clients of a --clients-file; who serves one client leaves it out")
+            raise ValueError(
+                "--workers shares the clients of a --clients-file; who serves one client leaves it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -59,7 +59,7 @@ pub fn fields(data: &[u8]) {
 pub fn server_handshake(data: &[u8]) {
     let psk = shared_psk(&Secret32([1; 32]));
     for keys in [ServerKeys::Named { own: Secret32([2; 32]) }, ServerKeys::Shared { psk }] {
-        let mut server = ServerHandshakes::new(keys, Secret32([3; 32]), Secret32([4; 32]));
+        let mut server = ServerHandshakes::new(keys, Secret32([3; 32]), Secret32([4; 32]), 1);
         let from = std::net::SocketAddr::from(([192, 0, 2, 1], 5_000));
         match server.handle(Time::ZERO, from, data) {
             Ok(Verdict::Reply(reply) | Verdict::Refuse(reply, _)) => assert!(reply.len() <= data.len()),

@@ -77,6 +77,8 @@ fn bound(address: SocketAddr, sender: ReceiverIndex) -> ([u8; 22], usize) {
 #[derive(Debug)]
 pub struct RateLimit {
     key: MacKey,
+    burst: u32,
+    refill: Duration,
     buckets: Vec<(Time, u32)>,
 }
 
@@ -84,23 +86,27 @@ const BURST: u32 = 256;
 const REFILL: Duration = Duration::from_millis(10);
 
 impl RateLimit {
-    /// Full buckets; `seed` is random.
+    /// Full buckets; `seed` is random. Each of the server's `workers` has its share of what one address may cause: it chooses
+    /// itself whom its datagrams reach.
     #[must_use]
-    pub fn new(seed: &Secret32) -> Self {
+    pub fn new(seed: &Secret32, workers: u8) -> Self {
         let key = MacKey::new(&kdf::expand_secret(seed, "rate limit", &[]));
-        Self { key, buckets: vec![(Time::ZERO, BURST); 256] }
+        let workers = u32::from(workers.max(1));
+        let burst = BURST / workers;
+        Self { key, burst, refill: REFILL * workers, buckets: vec![(Time::ZERO, burst); 256] }
     }
 
-    /// Takes one datagram of `address` out of its bucket: 100 a second, 256 at once. False when it is empty.
+    /// Takes one datagram of `address` out of its bucket: 100 a second, 256 at once, of all workers together. False when it is
+    /// empty.
     pub fn take(&mut self, now: Time, address: IpAddr) -> bool {
         let group = match address.to_canonical() {
             IpAddr::V4(ip) => self.key.tag(&[&ip.octets()]),
             IpAddr::V6(ip) => self.key.tag(&[&ip.octets()[..8]]),
         };
         let (since, tokens) = &mut self.buckets[usize::from(group[0])];
-        let refills = now.saturating_since(*since).as_nanos() / REFILL.as_nanos();
+        let refills = now.saturating_since(*since).as_nanos() / self.refill.as_nanos();
         if refills > 0 {
-            *tokens = u32::try_from(refills).unwrap_or(BURST).saturating_add(*tokens).min(BURST);
+            *tokens = u32::try_from(refills).unwrap_or(BURST).saturating_add(*tokens).min(self.burst);
             *since = now;
         }
         *tokens = match tokens.checked_sub(1) {
@@ -143,10 +149,30 @@ mod tests {
 
     #[test]
     fn an_address_that_asks_too_often_is_held_back_and_forgiven() {
-        let mut limit = RateLimit::new(&Secret32([3; 32]));
+        let mut limit = RateLimit::new(&Secret32([3; 32]), 1);
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let granted = (0..1_000).filter(|_| limit.take(at(1), address)).count();
         assert_eq!(granted, BURST as usize);
         assert!(limit.take(at(2), address));
+    }
+
+    #[test]
+    fn workers_grant_an_address_together_what_one_would() {
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let granted = |workers: u8, later_s: u64| -> usize {
+            let mut limits: Vec<_> =
+                (0..workers).map(|n| RateLimit::new(&Secret32([n; 32]), workers)).collect();
+            let mut take = |at| {
+                let of_one = |limit: &mut RateLimit| (0..999).filter(|_| limit.take(at, address)).count();
+                limits.iter_mut().map(of_one).sum()
+            };
+            let _: usize = take(at(1));
+            take(at(1 + later_s))
+        };
+        for workers in [1, 2, 8, 64] {
+            assert_eq!(granted(workers, 60), BURST as usize);
+            let later = granted(workers, 1);
+            assert!((64..=100).contains(&later), "{workers} workers: {later} in a second");
+        }
     }
 }

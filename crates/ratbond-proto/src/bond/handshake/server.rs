@@ -64,10 +64,10 @@ pub struct ServerHandshakes {
 }
 
 impl ServerHandshakes {
-    /// `cookie_seed` is the same for all workers of the server, `seed` is this worker's own; both are random.
+    /// `cookie_seed` is the same for all `workers` of the server, `seed` is this worker's own; both are random.
     #[must_use]
-    pub fn new(keys: ServerKeys, cookie_seed: Secret32, seed: Secret32) -> Self {
-        let (limit, challenges) = (RateLimit::new(&seed), RateLimit::new(&seed));
+    pub fn new(keys: ServerKeys, cookie_seed: Secret32, seed: Secret32, workers: u8) -> Self {
+        let (limit, challenges) = (RateLimit::new(&seed, workers), RateLimit::new(&seed, workers));
         Self {
             filter: keys.filter_key(),
             keys,

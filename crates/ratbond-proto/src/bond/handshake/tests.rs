@@ -39,7 +39,7 @@ fn client(credentials: &Credentials) -> ClientHandshake {
 }
 
 fn server(keys: &ServerKeys) -> ServerHandshakes {
-    ServerHandshakes::new(keys.clone(), secret(50), secret(51))
+    ServerHandshakes::new(keys.clone(), secret(50), secret(51), 1)
 }
 
 fn reply(verdict: Result<Verdict, HandshakeError>) -> Vec<u8> {

@@ -101,7 +101,7 @@ impl BondServer {
             Mode::Shared => Roster::shared(),
         };
         Self {
-            handshakes: ServerHandshakes::new(keys.clone(), cookies, entropy.draw()),
+            handshakes: ServerHandshakes::new(keys.clone(), cookies, entropy.draw(), share.workers),
             keys,
             config,
             share,
