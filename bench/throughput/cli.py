@@ -85,10 +85,11 @@ def _measure(options: argparse.Namespace, tunnels: list[Tunnel], path: Path) -> 
             print(tunnel.name, *(f"{name}={value:.4g}" for name, value in figures.items()), flush=True)
             results.save(path)
     for count in () if options.quick else options.clients:
-        figures = many.run(count, options.seconds)
-        results.many.setdefault(str(count), []).append(figures)
-        print(f"{count} clients", *(f"{name}={value:.4g}" for name, value in figures.items()), flush=True)
-        results.save(path)
+        for kind in many.kinds(count):
+            label, figures = kind.label(count), many.run(count, kind, options.seconds)
+            results.many.setdefault(label, []).append(figures)
+            print(f"{label}:", *(f"{name}={value:.4g}" for name, value in figures.items()), flush=True)
+            results.save(path)
     return results
 
 

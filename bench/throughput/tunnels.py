@@ -26,7 +26,7 @@ RATBOND = str(Path(sys.executable).with_name("ratbond"))
 _SECRET = "a passphrase of the benchmark"
 _PATIENCE_S = 30.0
 _INNER = ("10.200.0.2", "10.200.0.1")  # the client's and the server's, for those that let the user choose
-_WIREGUARD_MTU = 1_420
+WIREGUARD_MTU = 1_420
 _PLAIN_MTU = 1_472  # 1,500 less IPv4 and UDP
 
 
@@ -85,7 +85,7 @@ class Running:
         """Give both ends of a device their inner addresses."""
         self.client_ipv4, self.server_ipv4 = _INNER
         for end, own, peer in (("client", *_INNER), ("server", *reversed(_INNER))):
-            self.wait(lambda end=end: _has(self.host(end), device), f"{device} at the {end}")  # type: ignore[misc]
+            self.wait(lambda end=end: has_device(self.host(end), device), f"{device} at the {end}")  # type: ignore[misc]
             self.host(end).ip(
                 f"addr replace {own} peer {peer} dev {device}", f"link set {device} up mtu {mtu}"
             )
@@ -172,21 +172,21 @@ class Wireguard(Tunnel):
 
     name = "wireguard-go"
     words = "wireguard-go, ChaCha20-Poly1305, one link"
-    _program = os.environ.get("WIREGUARD_GO", "wireguard-go")
+    program = os.environ.get("WIREGUARD_GO", "wireguard-go")
 
     def missing(self) -> str | None:
         """Two packages."""
-        return _missing(self._program, "wg")
+        return _missing(self.program, "wg")
 
     def start(self, running: Running) -> None:
         """Keys, both ends, one peer each."""
-        keys = {end: _wireguard_keys() for end in ("server", "client")}
+        keys = {end: wireguard_keys() for end in ("server", "client")}
         addresses = dict(zip(("client", "server"), _outer(running.wires), strict=True))
         for end, other in (("server", "client"), ("client", "server")):
             # The control socket is named after the device alone, and stands in a directory that all namespaces share.
             device = f"wg{os.getpid()}{end[0]}"
-            running.start(end, self._program, "--foreground", device)
-            running.wait(lambda end=end, device=device: _has(running.host(end), device), device)  # type: ignore[misc]
+            running.start(end, self.program, "--foreground", device)
+            running.wait(lambda end=end, device=device: has_device(running.host(end), device), device)  # type: ignore[misc]
             lines = ["[Interface]", f"PrivateKey = {keys[end][0]}", "ListenPort = 51820"]
             lines += ["[Peer]", f"PublicKey = {keys[other][1]}", "AllowedIPs = 0.0.0.0/0"]
             lines += [f"Endpoint = {addresses[other]}:51820"]
@@ -198,7 +198,7 @@ class Wireguard(Tunnel):
                 f"{device} takes its settings",
             )
             running.host(end).ip(f"link set {device} name wg0")
-        running.address("wg0", _WIREGUARD_MTU)
+        running.address("wg0", WIREGUARD_MTU)
         running.wait_for_ping()
 
 
@@ -291,7 +291,8 @@ def _log(running: Running, end: str) -> str:
     return (running.folder / f"{end}.log").read_text()
 
 
-def _has(host: Host, device: str) -> bool:
+def has_device(host: Host, device: str) -> bool:
+    """Whether a host has a device of this name."""
     return host.run("ip", "link", "show", "dev", device, check=False).returncode == 0
 
 
@@ -300,7 +301,8 @@ def _missing(*programs: str) -> str | None:
     return f"{' and '.join(gone)} not installed; scripts/bootstrap throughput brings it" if gone else None
 
 
-def _wireguard_keys() -> tuple[str, str]:
+def wireguard_keys() -> tuple[str, str]:
+    """Make a private key and its public one."""
     private = run(["wg", "genkey"]).stdout.strip()
     return private, run(["wg", "pubkey"], input_text=private + "\n").stdout.strip()
 
