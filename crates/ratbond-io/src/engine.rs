@@ -249,7 +249,7 @@ impl Drop for Engine {
 
 /// One for each worker.
 fn new_endpoints(config: EngineConfig) -> Vec<Box<dyn Endpoint>> {
-    let (trace, secret) = (config.trace, kcp_secret(&config.protocol));
+    let (trace, workers, secret) = (config.trace, config.workers, kcp_secret(&config.protocol));
     let traced = |endpoint: Box<dyn Endpoint>| -> Box<dyn Endpoint> {
         if !trace {
             return endpoint;
@@ -258,7 +258,7 @@ fn new_endpoints(config: EngineConfig) -> Vec<Box<dyn Endpoint>> {
             Some(secret) => Wire::Kcp(secret.as_deref().map_or(Crypt::Plain, Crypt::aes)),
             None => Wire::Bond,
         };
-        Box::new(Traced::new(endpoint, wire))
+        Box::new(Traced::new(endpoint, wire, workers))
     };
     untraced_endpoints(config).into_iter().map(traced).collect()
 }

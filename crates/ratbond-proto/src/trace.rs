@@ -20,7 +20,7 @@ use crate::preference::Preference;
 use crate::scheduler::SchedulerKind;
 use crate::time::Time;
 
-/// Lines a second; what goes beyond is counted and told in one.
+/// Lines a second, of all workers of an end together; what goes beyond is counted and told in one.
 const LINES_PER_S: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 /// Segments of one datagram that are told.
@@ -49,16 +49,18 @@ pub struct Traced {
     inner: Box<dyn Endpoint>,
     wire: Wire,
     lines: VecDeque<String>,
+    lines_per_s: u32,
     second: Time,
     told: u32,
     untold: u32,
 }
 
 impl Traced {
-    /// Tells what goes through `inner`.
+    /// Tells what goes through `inner`, one of so many `workers`.
     #[must_use]
-    pub fn new(inner: Box<dyn Endpoint>, wire: Wire) -> Self {
-        Self { inner, wire, lines: VecDeque::new(), second: Time::ZERO, told: 0, untold: 0 }
+    pub fn new(inner: Box<dyn Endpoint>, wire: Wire, workers: u8) -> Self {
+        let lines_per_s = LINES_PER_S / u32::from(workers.max(1));
+        Self { inner, wire, lines: VecDeque::new(), lines_per_s, second: Time::ZERO, told: 0, untold: 0 }
     }
 
     fn tell(&mut self, now: Time, line: impl FnOnce(&Wire) -> String) {
@@ -68,7 +70,7 @@ impl Traced {
             }
             (self.second, self.told, self.untold) = (now, 0, 0);
         }
-        if self.told < LINES_PER_S {
+        if self.told < self.lines_per_s {
             self.told += 1;
             self.lines.push_back(line(&self.wire));
         } else {
@@ -269,7 +271,7 @@ mod tests {
             secret: Some("s".into()),
             seed: 1,
         };
-        Traced::new(Box::new(KcpEndpoint::new(config)), Wire::Kcp(Crypt::aes("s")))
+        Traced::new(Box::new(KcpEndpoint::new(config)), Wire::Kcp(Crypt::aes("s")), 1)
     }
 
     fn lines(traced: &mut Traced) -> Vec<String> {
