@@ -26,7 +26,7 @@ from ratbond.secret import link_key
 
 log = get_logger(__name__)
 
-_MOST_WORKERS_UNASKED = 8  # each costs a few hundred kB
+_MOST_WORKERS_UNASKED = 8  # each costs 0.1 MB, and its buffers once it is busy
 
 
 def run(
