@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,11 +118,15 @@ class Bench:
             time.sleep(0.01)
         return time.monotonic()
 
-    def unreachable(self, numbers: list[int]) -> list[int]:
-        """Those of these clients that get no echo from the server through their tunnels."""
+    def unreachable(self, numbers: list[int], address_for: Callable[[int], str] | None = None) -> list[int]:
+        """Those of these clients that get no echo from the server through their tunnels.
+
+        ``address_for`` gives the server's address there; without it, as `ratbond client add` has it.
+        """
+        address_for = address_for or server_inner_ipv4
 
         def is_lost(number: int) -> bool:
-            ping = ("ping", "-c", "1", "-W", "1", "-I", f"tun{1000 + number}", server_inner_ipv4(number))
+            ping = ("ping", "-c", "1", "-W", "1", address_for(number))
             return self.clients[number - 1].run(*ping, check=False).returncode != 0
 
         with ThreadPoolExecutor(8) as pool:

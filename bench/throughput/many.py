@@ -80,17 +80,10 @@ def _costs(fleet: Fleet) -> tuple[float, float]:
 
 def _until_reachable(bench: Bench, fleet: Fleet) -> None:
     """A server knows of a client before the client's tun has its addresses."""
-
-    def is_lost(number: int) -> bool:
-        ping = ("ping", "-c", "1", "-W", "1", fleet.addresses[number])
-        return bench.clients[number].run(*ping, check=False).returncode != 0
-
-    lost, deadline_s = list(range(len(fleet.clients))), time.monotonic() + _WITHIN_S
-    while lost := [number for number in lost if is_lost(number)]:
+    lost, deadline_s = list(range(1, len(fleet.clients) + 1)), time.monotonic() + _WITHIN_S
+    while lost := bench.unreachable(lost, lambda number: fleet.addresses[number - 1]):
         if time.monotonic() > deadline_s:
-            raise BenchError(
-                f"clients {[number + 1 for number in lost]} cannot ping the server through their tunnels"
-            )
+            raise BenchError(f"clients {lost} cannot ping the server through their tunnels")
 
 
 def _ratbond(bench: Bench, flags: tuple[str, ...] = ()) -> Fleet:
