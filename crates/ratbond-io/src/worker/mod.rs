@@ -1,5 +1,5 @@
-//! The thread that owns a tunnel, or a share of a server's, both directions: it waits, reads a bounded batch from every source that is ready,
-//! lets the protocol work, and sends what came of it.
+//! The thread that owns a tunnel, or a share of a server's, both directions: it waits, reads a bounded batch from every source
+//! that is ready, lets the protocol work, and sends what came of it.
 
 mod commands;
 mod moderation;
