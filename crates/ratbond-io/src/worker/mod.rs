@@ -28,8 +28,8 @@ use crate::udp::{ReceiveBuffers, Udp, is_too_big};
 /// Batches sent before other sources get their turn.
 const TRANSMIT_BUDGET: usize = 16;
 const RETRY_SOCKET_AFTER: Duration = Duration::from_secs(1);
-/// Niceness of the thread. Other programs on a busy host would else make packets wait as long as each of them works, and links would
-/// be taken for slow; where the kernel forwards, it asks none of them either. They keep a tenth of each core.
+/// Niceness of the thread. Other programs on a busy host would else make packets wait as long as each of them works; where the
+/// kernel forwards, it asks none of them either. They keep a tenth of each core.
 const NICENESS: i32 = -10;
 /// The same trouble is told at most this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
